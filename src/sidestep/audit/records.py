@@ -1,0 +1,96 @@
+"""Records: one JSON line per generated image. Runs write them, reports read nothing else.
+
+A run folder holds `run.json` (settings, versions, calibration), `records.jsonl`, `images/` (PNG
+files named by the records) and `traces/` (one safetensors file per rule).
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from sidestep.errors import BadRecords
+
+OpenedBy = Literal["start", "time", "signal", "fallback", "never"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One generated image. Times are diffusion times in [0, 1], 1 = noise."""
+
+    rule: str  # the row of the tables, such as "dynamic, opposite"
+    method: str  # registry name of the rule: constant, static, dynamic, probe
+    settings: dict[str, Any]  # the rule's fields
+    before: float | None  # scale before the transition; None for a rule without one
+    kind: Literal["target", "ordinary", "other"]
+    prompt: str
+    seed: int  # of the first noise, see rng.image_seed
+    draw: int  # number of the image among those of its prompt and rule
+    image: str  # file, relative to the run folder
+    transition: int | None  # step at which guidance came on, None = never
+    transition_time: float | None
+    opened_by: OpenedBy
+    nfe: int  # network evaluations made for this image
+    seconds: float  # wall time of its batch divided by the batch size
+    nearest: str | None  # id of the nearest training image under `recipe`
+    nearest_image: str | None  # a file that shows it, relative to the run folder
+    similarity: dict[str, float]  # by recipe, to the nearest training image under that recipe
+    recipe: str | None  # the recipe that decides
+    threshold: float | None  # calibrated for that recipe
+    copy: bool | None
+    agreement: int | None  # place of the prompt's concept among all concepts, 1 = best
+    spread: float | None  # mean dissimilarity to the other draws of its prompt and rule
+
+
+def append(path: Path, records: Iterable[Record]) -> None:
+    """Add records to a file and flush them to the disk."""
+    with path.open("a", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps(asdict(record), ensure_ascii=False, allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read(path: Path) -> list[Record]:
+    """Every record of a file; raises BadRecords with the line that does not fit."""
+    return list(_parse(path))
+
+
+def _parse(path: Path) -> Iterator[Record]:
+    names = {f.name for f in fields(Record)}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRecords(f"{path} cannot be read ({error}); give the records.jsonl of a run") from error
+    if not lines:
+        raise BadRecords(f"{path} holds no records; the run that wrote it did not get that far")
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            cut = number == len(lines)
+            why = "the file was cut off there" if cut else "the line is damaged"
+            raise BadRecords(
+                f"{path}, line {number} of {len(lines)}: not a whole JSON record, {why}. "
+                f"Delete that line to report on the other {len(lines) - 1}, or run again"
+            ) from error
+        if not isinstance(row, dict) or set(row) != names:
+            have = set(row) if isinstance(row, dict) else set()
+            raise BadRecords(
+                f"{path}, line {number}: the fields do not fit this version "
+                f"(missing {sorted(names - have)}, unknown {sorted(have - names)}); "
+                "read it with the version that wrote it"
+            )
+        yield Record(**row)
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a text file under a temporary name, flush it and put it in place by a rename."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

@@ -1,0 +1,137 @@
+"""The demo: the embedded model copies under plain guidance, and the paper's rules stop it."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from sidestep.adapters.stable_diffusion import load
+from sidestep.audit.records import Record, append, write_atomic
+from sidestep.audit.summary import summarise
+from sidestep.bench import generate
+from sidestep.bench.generate import Job, Method, Report, method, silent
+from sidestep.bench.score import Labelled, Scorer
+from sidestep.models import embedded
+from sidestep.models.embedded import pictures
+from sidestep.similarity import sscd
+from sidestep.similarity.base import Recipe
+from sidestep.similarity.pixels import Pixels
+
+ORDINARY_FORMS = ("a {}", "a drawing of a {}")
+
+
+def methods() -> list[Method]:
+    """Plain guidance and the paper's rules, with the settings the model card reports."""
+    paper = {"drop": 0.0, "earliest": 1.0, "latest": 0.0, "fallback": None}
+    return [
+        method("constant", "plain"),
+        method("static", "static", time=0.6, before=0.0),
+        method("static", "static, opposite", time=0.7, before=-2.0),
+        method("dynamic", "dynamic to the letter", before=0.0, **paper),
+        method("dynamic", "dynamic", before=0.0),
+        method("dynamic", "dynamic, opposite", before=-2.0),
+    ]
+
+
+def jobs(target_draws: int, ordinary: int) -> tuple[list[Job], list[str]]:
+    """The images to make, and the concept each should show."""
+    rows, concepts = [], []
+    for target in pictures.targets():
+        for draw in range(target_draws):
+            rows.append(Job(target.caption, draw, "target"))
+            concepts.append(target.concept)
+    every = pictures.concepts()
+    for i in range(ordinary):
+        # Spread over the vocabulary, each caption once before any comes twice.
+        concept = every[i * 7 % len(every)]
+        rows.append(Job(ORDINARY_FORMS[i % 2].format(concept), i // len(every), "ordinary"))
+        concepts.append(concept)
+    return rows, concepts
+
+
+def labelled(rows: Sequence[pictures.Picture]) -> Labelled:
+    """Pictures as the scorer takes them."""
+    images = np.stack([r.pixels for r in rows])
+    return Labelled(images, [r.id for r in rows], [r.concept for r in rows])
+
+
+def recipes() -> list[Recipe]:
+    """SSCD decides where it is installed, else pixels; the run header says which."""
+    pixels: list[Recipe] = [Pixels()]
+    return [sscd.SSCD(), *pixels] if sscd.available() else pixels
+
+
+def run_demo(
+    out: Path, *, seed: int = 0, quick: bool = False, batch: int = 32, report: Report = silent
+) -> dict[str, Any]:
+    """Run the demo into `out`; returns what `summary.json` holds.
+
+    Writes report.html, grid.png, records.jsonl, summary.json, run.json, images/ and traces/.
+    `quick` makes one draw of each target and a few ordinary prompts.
+    """
+    from sidestep.web.grid import write_grid
+    from sidestep.web.report import write_report
+
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / "records.jsonl"
+    file.unlink(missing_ok=True)
+    model = load(embedded.folder())
+    every, concepts = jobs(1, 15) if quick else jobs(3, 60)
+    training = labelled(pictures.training_pictures())
+    control = labelled(pictures.control_pictures(per_concept=4))
+    scorer = Scorer(training, control, recipes(), report=report)
+    header = generate.settings_of_run(
+        model={"name": "embedded", "folder": "sidestep/models/embedded/weights"},
+        seed=seed, steps=50, scale=7.5, sampler="DPM-Solver++ 2M, 50 steps", batch=batch,
+        rules=[generate.header_of(m) for m in methods()],
+        notes=[] if sscd.available() else [
+            "SSCD is not installed, so pixel correlation decides what is a copy. "
+            "`sidestep doctor` prints the line that installs it."
+        ],
+        **scorer.header(),
+    )
+    records: list[Record] = []
+    for how in methods():
+        made = generate.make(model, every, how, seed=seed, batch=batch, report=report)
+        rows = generate.records(out, every, how, made, seed)
+        rows = with_reference(out, training, scorer.score(rows, made.images, concepts))
+        append(file, rows)
+        records += rows
+    header["references"] = references(out, training)
+    write_atomic(out / "run.json", json.dumps(header, indent=2))
+    summary = {"rules": summarise(records), **scorer.header(), "seed": seed}
+    write_atomic(out / "summary.json", json.dumps(summary, indent=2))
+    report("report", 0, 1)
+    write_grid(out, out / "grid.png")
+    write_report(out)
+    report("report", 1, 1)
+    return summary
+
+
+def with_reference(out: Path, training: Labelled, records: list[Record]) -> list[Record]:
+    """Save the training picture each record is nearest to, and name the file in the record."""
+    from dataclasses import replace
+
+    folder = out / "images/training"
+    folder.mkdir(parents=True, exist_ok=True)
+    place = {name: i for i, name in enumerate(training.ids)}
+    rows = []
+    for record in records:
+        name = f"images/training/{str(record.nearest).replace('/', '-')}.png"
+        if not (out / name).is_file():
+            Image.fromarray(training.images[place[str(record.nearest)]]).save(out / name)
+        rows.append(replace(record, nearest_image=name))
+    return rows
+
+
+def references(out: Path, training: Labelled) -> dict[str, dict[str, str]]:
+    """The memorized picture of every target caption, for the report's first column."""
+    result = {}
+    for i, target in enumerate(pictures.targets()):
+        name = f"images/training/target-{i:02d}.png"
+        Image.fromarray(training.images[i]).save(out / name)
+        result[training.ids[i]] = {"image": name, "caption": target.caption}
+    return result

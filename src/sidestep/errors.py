@@ -1,0 +1,20 @@
+"""Errors as sentences: what came, what was expected, the next move."""
+
+
+class SidestepError(Exception):
+    """A problem the user can act on; the command line prints its sentence without a traceback."""
+
+
+class MissingExtra(SidestepError, ImportError):  # noqa: N818 - names the situation, not a kind of error
+    """An optional package is not installed."""
+
+    def __init__(self, package: str, install: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs the package {package}, which is not installed. {install}")
+
+
+class BadModel(SidestepError):  # noqa: N818
+    """A model folder is missing, incomplete or of a family that is not supported."""
+
+
+class BadRecords(SidestepError):  # noqa: N818
+    """A record file cannot be read or does not fit the run."""

@@ -1,0 +1,64 @@
+"""Static transition point: one scale until a fixed time, another from then on.
+
+    scale(t) = before if t > time else after
+
+Source: Jain et al., CVPR 2025, arXiv:2411.16738. With `before=0` it is their static transition
+point, with `before < 0` opposite guidance with a static transition point. `before=1` follows the
+conditional prediction instead; it is another method and keeps most copies.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from sidestep.guidance.base import BOTH, Guided, Needs, Prediction, check_time, combine, only
+from sidestep.guidance.schedules import Scale, check, scale_at
+
+
+@dataclass(frozen=True)
+class Static:
+    """Scale `before` while time > `time`, scale `after` from then on.
+
+    `time` is a diffusion time in [0, 1] (0.5 = Stable Diffusion's t of 500), or a tuple with one
+    time per sample of the batch. `before` and `after` are numbers or `Scheduled`.
+    """
+
+    time: float | tuple[float, ...] = 0.5
+    before: Scale = 0.0
+    after: Scale = 7.5
+
+    def __post_init__(self) -> None:
+        """Refuse times outside [0, 1] and scales that are not finite."""
+        for value in self._times():
+            check_time("time", value)
+        check("before", self.before)
+        check("after", self.after)
+
+    def _times(self) -> tuple[float, ...]:
+        return self.time if isinstance(self.time, tuple) else (self.time,)
+
+    def init(self, batch: int, device: torch.device | str = "cpu") -> torch.Tensor:
+        """The transition time of each sample, (B,) float64."""
+        times = self._times()
+        if len(times) not in (1, batch):
+            raise ValueError(
+                f"time holds {len(times)} times for a batch of {batch}; give one for all or one each"
+            )
+        # float64, so that a grid time equal to the transition time compares as equal.
+        return torch.tensor(times, dtype=torch.float64, device=device).expand(batch)
+
+    def needs(self, time: float) -> Needs:
+        """Before every sample's transition what `before` needs, after it what `after` needs."""
+        if time > max(self._times()):
+            return only(scale_at(self.before, time))
+        if time <= min(self._times()):
+            return only(scale_at(self.after, time))
+        return BOTH
+
+    def step(self, prediction: Prediction, state: torch.Tensor) -> tuple[Guided, torch.Tensor]:
+        """Guide one step."""
+        time = prediction.time
+        on = state >= time
+        scale = torch.where(on, scale_at(self.after, time), scale_at(self.before, time)).float()
+        no = torch.zeros_like(on)
+        return Guided(combine(prediction, scale), scale, on, no), state

@@ -1,0 +1,73 @@
+"""One lazy table of everything that has a name: it feeds the command line, docs and tests.
+
+An entry is one line of data; its code is imported when it is asked for.
+"""
+
+import difflib
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, Literal, NamedTuple
+
+from sidestep.errors import SidestepError
+
+Kind = Literal["rule", "schedule", "sampler", "model", "similarity"]
+JAIN = "Jain et al., CVPR 2025, arXiv:2411.16738"
+
+
+class Entry(NamedTuple):
+    """A named method: where its code is, what it does in one line, where it comes from."""
+
+    name: str
+    kind: Kind
+    code: str  # module:attribute
+    summary: str
+    source: str
+
+    def load(self) -> Callable[..., Any]:
+        """Import the code."""
+        module, attribute = self.code.split(":")
+        return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
+
+
+ENTRIES = (
+    Entry("constant", "rule", "sidestep.guidance.constant:Constant",
+          "plain classifier-free guidance, one scale at every step", "Ho and Salimans, 2022"),
+    Entry("static", "rule", "sidestep.guidance.static:Static",
+          "no, conditional or opposite guidance until a fixed time, then guidance", JAIN),
+    Entry("dynamic", "rule", "sidestep.guidance.dynamic:Dynamic",
+          "no, conditional or opposite guidance until the gap's first minimum, per sample", JAIN),
+    Entry("probe", "sampler", "sidestep.sampling.probe:probe_and_sample",
+          "opposite guidance whose transition a first full run finds; costs two runs",
+          "released script of Jain et al."),
+    Entry("scheduled", "schedule", "sidestep.guidance.schedules:Scheduled",
+          "a scale that changes with time: linear, invlinear, cosine, sine, v, a",
+          "released script of Jain et al."),
+    Entry("memorizer", "model", "sidestep.models.closed_form:Memorizer",
+          "exact denoiser of a finite weighted set: memorizes perfectly", "closed form"),
+    Entry("generalizer", "model", "sidestep.models.closed_form:Generalizer",
+          "exact denoiser of a Gaussian: can never memorize", "closed form"),
+    Entry("spike-and-slab", "model", "sidestep.models.closed_form:SpikeAndSlab",
+          "exact denoiser of narrow targets among broad components", "closed form"),
+    Entry("embedded", "model", "sidestep.models.embedded:folder",
+          "a Stable Diffusion in small that memorizes 30 scenes, in diffusers' folder format",
+          "trained by training/ of this repository"),
+    Entry("pixels", "similarity", "sidestep.similarity.pixels:Pixels",
+          "correlation of mean-removed pixels", "this project"),
+    Entry("sscd", "similarity", "sidestep.similarity.sscd:SSCD",
+          "SSCD disc_mixup copy-detection embedding, cosine", "Pizzi et al., CVPR 2022"),
+)
+
+
+def entries(kind: Kind | None = None) -> list[Entry]:
+    """Every entry, or those of one kind."""
+    return [e for e in ENTRIES if kind in (None, e.kind)]
+
+
+def get(name: str, kind: Kind | None = None) -> Entry:
+    """The entry of that name; a typo is answered with the nearest names."""
+    known = {e.name: e for e in entries(kind)}
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=2)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}."
+    raise SidestepError(f"there is no {kind or 'method'} named {name!r}; {hint}")

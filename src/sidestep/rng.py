@@ -1,0 +1,18 @@
+"""Seeds that belong to an image: batch size, order and resume point change nothing."""
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+
+def image_seed(run_seed: int, prompt: str, draw: int) -> int:
+    """The seed of one image, in [0, 2**63): a hash of the run's seed, the prompt and the draw."""
+    key = f"{run_seed}\x1f{draw}\x1f{prompt}".encode()
+    return int.from_bytes(hashlib.sha256(key).digest()[:8], "big") >> 1
+
+
+def noise(seeds: list[int], shape: tuple[int, ...]) -> Tensor:
+    """First noise (B, *shape), float32 on the CPU; row b depends on seeds[b] alone."""
+    rows = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return torch.stack(rows)

@@ -1,0 +1,97 @@
+"""Noise levels: a model's schedule, its time grid, and the conversions between families.
+
+A variance-preserving sample is `x = alpha * x0 + sigma * n` with `alpha^2 + sigma^2 = 1`. Levels of
+other families are the same level when their signal-to-noise ratio `SNR = (alpha / sigma)^2` is:
+EDM's sigma is `SNR^-1/2`, the time of a rectified flow `x = (1 - s) x0 + s n` is `1 / (1 + SNR^1/2)`.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Level(NamedTuple):
+    """One noise level of a model."""
+
+    timestep: int  # what the network is told
+    time: float  # diffusion time in [0, 1], 1 = pure noise: timestep / number of timesteps
+    alpha: float
+    sigma: float
+
+    @property
+    def snr(self) -> float:
+        """Signal-to-noise ratio, (alpha / sigma)^2."""
+        return (self.alpha / self.sigma) ** 2
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """A discrete variance-preserving schedule: `alpha_bar`, (T,) float64, falling."""
+
+    alpha_bar: Tensor
+
+    @classmethod
+    def scaled_linear(
+        cls, start: float = 0.00085, end: float = 0.012, timesteps: int = 1000
+    ) -> "NoiseSchedule":
+        """Stable Diffusion's schedule: betas linear in their square root."""
+        betas = torch.linspace(start**0.5, end**0.5, timesteps, dtype=torch.float64) ** 2
+        return cls(torch.cumprod(1 - betas, dim=0))
+
+    @classmethod
+    def linear(
+        cls, start: float = 0.0001, end: float = 0.02, timesteps: int = 1000
+    ) -> "NoiseSchedule":
+        """DDPM's schedule: betas linear."""
+        return cls(torch.cumprod(1 - torch.linspace(start, end, timesteps, dtype=torch.float64), 0))
+
+    def level(self, timestep: int) -> Level:
+        """The level of a timestep in [0, T)."""
+        bar = float(self.alpha_bar[timestep])
+        time = timestep / len(self.alpha_bar)
+        return Level(timestep, time, math.sqrt(bar), math.sqrt(1 - bar))
+
+    def grid(self, steps: int) -> list[Level]:
+        """`steps` levels from noise to data, evenly spaced in timesteps ("linspace" spacing).
+
+        For 50 of 1000: 999 979 959 ... 519 500 480 ... 20; the paper's grid.
+        """
+        last = len(self.alpha_bar) - 1
+        if not 1 <= steps <= last:
+            raise ValueError(f"steps is {steps}; this schedule allows 1 to {last}")
+        spaced = torch.linspace(0, last, steps + 1, dtype=torch.float64).round().long()
+        return [self.level(t) for t in reversed(spaced[1:].tolist())]
+
+    def grid_from(self, start: Level, steps: int) -> list[Level]:
+        """`start`, then the levels below it of the grid with that many steps: finer steps."""
+        return [start] + [level for level in self.grid(steps) if level.timestep < start.timestep]
+
+    def nearest(self, snr: float) -> Level:
+        """The level whose signal-to-noise ratio is nearest on a log scale."""
+        if not snr > 0:
+            raise ValueError(f"snr is {snr}; a signal-to-noise ratio is positive")
+        ratios = torch.log(self.alpha_bar / (1 - self.alpha_bar))
+        return self.level(int((ratios - math.log(snr)).abs().argmin()))
+
+
+def edm_sigma(snr: float) -> float:
+    """The noise level sigma of EDM and k-diffusion at a signal-to-noise ratio."""
+    return snr**-0.5
+
+
+def flow_sigma(snr: float) -> float:
+    """The time of a rectified flow at a signal-to-noise ratio, in (0, 1)."""
+    return 1 / (1 + snr**0.5)
+
+
+def snr_of_edm(sigma: float) -> float:
+    """The signal-to-noise ratio at an EDM sigma."""
+    return float(sigma**-2)
+
+
+def snr_of_flow(sigma: float) -> float:
+    """The signal-to-noise ratio at a rectified flow's time."""
+    return float(((1 - sigma) / sigma) ** 2)
