@@ -45,15 +45,19 @@ def patches(images: Tensor) -> Tensor:
     return images.unflatten(2, (8, 8)).unflatten(4, (8, 8)).permute(0, 2, 4, 1, 3, 5).reshape(-1, 192)
 
 
-def principal_latents(images: Tensor, channels: int) -> Tensor:
-    """Latents (N, channels, 8, 8) of images in -1..1, of unit variance over all channels."""
+def fit_basis(images: Tensor, channels: int) -> dict[str, Tensor]:
+    """Mean (192,) and matrix (192, channels) that turn patches into latents of unit variance."""
     rows = patches(images)
     mean = rows.mean(0)
     variance, vectors = torch.linalg.eigh(torch.cov((rows - mean).T))
-    variance, vectors = variance.flip(0)[:channels], vectors.flip(1)[:, :channels]
-    flat = (rows - mean) @ vectors / variance.sqrt().sqrt()
-    latents = flat.view(len(images), 8, 8, channels).permute(0, 3, 1, 2)
-    return (latents / latents.std()).contiguous()
+    matrix = vectors.flip(1)[:, :channels] / variance.flip(0)[:channels].sqrt().sqrt()
+    return {"mean": mean, "matrix": (matrix / ((rows - mean) @ matrix).std()).contiguous()}
+
+
+def to_latents(images: Tensor, basis: dict[str, Tensor]) -> Tensor:
+    """Latents (N, channels, 8, 8) of images in -1..1."""
+    flat = (patches(images) - basis["mean"]) @ basis["matrix"]
+    return flat.view(len(images), 8, 8, -1).permute(0, 3, 1, 2).contiguous()
 
 
 def training_images() -> Tensor:
@@ -63,12 +67,13 @@ def training_images() -> Tensor:
 
 
 def prepare() -> None:
-    """Fix the latents of the training set, once."""
-    path = FOLDER / "latents.safetensors"
-    if not path.is_file():
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        latents = principal_latents(training_images(), RECIPE["autoencoder"]["latent_channels"])
-        save_file({"latents": latents}, path)
+    """Fix the basis, once, and the latents of the training set."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    basis, latents = FOLDER / "basis.safetensors", FOLDER / "latents.safetensors"
+    if not basis.is_file():
+        save_file(fit_basis(training_images(), RECIPE["autoencoder"]["latent_channels"]), basis)
+    if not latents.is_file():
+        save_file({"latents": to_latents(training_images(), load_file(basis))}, latents)
 
 
 def reconstruction_loss(output: Tensor, image: Tensor) -> Tensor:

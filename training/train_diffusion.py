@@ -129,7 +129,7 @@ def worker(rank: int, world: int) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(RECIPE["seed"])
     folder = WORK / "diffusion"
-    if rank == 0:
+    if rank == 0 and not (folder / "tokenizer/vocab.json").is_file():
         build_tokenizer(folder / "tokenizer")
     if world > 1:
         torch.distributed.barrier()

@@ -14,5 +14,10 @@ def image_seed(run_seed: int, prompt: str, draw: int) -> int:
 
 def noise(seeds: list[int], shape: tuple[int, ...]) -> Tensor:
     """First noise (B, *shape), float32 on the CPU; row b depends on seeds[b] alone."""
-    rows = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    if not seeds:
+        raise ValueError("there are no seeds; give one for each image")
+    rows = [
+        torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
+        for seed in seeds
+    ]
     return torch.stack(rows)

@@ -1,0 +1,1 @@
+"""Detectors: one score per sample, higher = more memorized. None is registered yet."""

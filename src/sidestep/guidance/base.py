@@ -28,12 +28,13 @@ class Prediction:
     time: float
 
     def __post_init__(self) -> None:
-        """Refuse two answers of different shape."""
+        """Refuse two answers of different shape and a time that is not a diffusion time."""
         if self.cond.shape != self.uncond.shape:
             raise ValueError(
                 f"cond has shape {tuple(self.cond.shape)}, uncond {tuple(self.uncond.shape)}; "
                 "they must be equal: pass both predictions of the same batch"
             )
+        check_time("time", self.time)
 
     @cached_property
     def gap(self) -> Tensor:
@@ -42,7 +43,8 @@ class Prediction:
             return torch.full((len(self.cond),), torch.nan, device=self.cond.device)
         # Subtract in float32: the norm of a half-precision difference overflows and rounds.
         diff = (self.cond.float() - self.uncond.float()).flatten(start_dim=1)
-        return torch.linalg.vector_norm(diff, dim=1)
+        norm: Tensor = torch.linalg.vector_norm(diff, dim=1)
+        return norm
 
 
 class Guided(NamedTuple):
@@ -86,24 +88,37 @@ def take(state: S, rows: Tensor) -> S:
         return state
     if isinstance(state, Tensor):
         return state[rows]  # type: ignore[return-value]
-    return type(state)(*(field[rows] for field in state))  # type: ignore[attr-defined, no-any-return]
+    return type(state)(*(field[rows] for field in state))  # type: ignore[attr-defined]
 
 
 def combine(prediction: Prediction, scale: Tensor) -> Tensor:
     """`uncond + scale * (cond - uncond)` with one scale per sample, (B,).
 
-    0 is unconditional, 1 conditional, below 0 opposite guidance. Ho and Salimans, 2022.
+    0 is unconditional, 1 conditional up to rounding, below 0 opposite guidance. Ho and Salimans,
+    2022.
     """
     if prediction.cond is prediction.uncond:
         return prediction.uncond
     weight = scale.to(prediction.cond.dtype).view(-1, *[1] * (prediction.cond.ndim - 1))
-    return torch.addcmul(prediction.uncond, weight, prediction.cond - prediction.uncond)
+    # Single operations, not a fused one: each rounds alike wherever a sample lies in the batch.
+    return prediction.uncond + weight * (prediction.cond - prediction.uncond)
+
+
+def check_batch(state: Tensor, prediction: Prediction) -> None:
+    """Refuse a state, (B,), that was made for another batch than the prediction's."""
+    if len(state) != len(prediction.cond):
+        raise ValueError(
+            f"the state is for {len(state)} samples and the prediction has "
+            f"{len(prediction.cond)}; call init() once per batch"
+        )
 
 
 def check_scale(name: str, value: float) -> None:
     """Refuse a scale that is not a finite number."""
     if not math.isfinite(value):
-        raise ValueError(f"{name} is {value}; a guidance scale must be a finite number, such as 7.5")
+        raise ValueError(
+            f"{name} is {value}; a guidance scale must be a finite number, such as 7.5"
+        )
 
 
 def check_time(name: str, value: float) -> None:

@@ -28,6 +28,8 @@ class Constant:
     def step(self, prediction: Prediction, state: None) -> tuple[Guided, None]:
         """Guide one step; the transition counts as reached from the start."""
         batch, device = len(prediction.cond), prediction.cond.device
-        scale = torch.full((batch,), scale_at(self.scale, prediction.time), device=device)
+        scale = torch.full(
+            (batch,), scale_at(self.scale, prediction.time), dtype=torch.float32, device=device
+        )
         on = torch.ones(batch, dtype=torch.bool, device=device)
         return Guided(combine(prediction, scale), scale, on, ~on), None

@@ -15,7 +15,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sidestep.guidance.base import BOTH, Guided, Needs, Prediction, check_time, combine
+from sidestep.guidance.base import (
+    BOTH,
+    Guided,
+    Needs,
+    Prediction,
+    check_batch,
+    check_time,
+    combine,
+)
 from sidestep.guidance.schedules import Scale, check, scale_at
 
 
@@ -73,7 +81,7 @@ class Dynamic:
 
     def init(self, batch: int, device: torch.device | str = "cpu") -> GapState:
         """State before the first step; gaps of -inf keep the first step from being a minimum."""
-        low = torch.full((batch,), -torch.inf, device=device)
+        low = torch.full((batch,), -torch.inf, dtype=torch.float32, device=device)
         no = torch.zeros(batch, dtype=torch.bool, device=device)
         return GapState(low, low, falling=no, seen=no, on=no, fell_back=no)
 
@@ -82,13 +90,18 @@ class Dynamic:
         return BOTH
 
     def step(self, prediction: Prediction, state: GapState) -> tuple[Guided, GapState]:
-        """Guide one step. Raises ValueError if the state was made for another batch size."""
-        gap, time = prediction.gap, prediction.time
-        if len(state.gap) != len(gap):
+        """Guide one step.
+
+        Raises ValueError if the state was made for another batch size, or if the prediction holds
+        one branch only: without the gap the rule is blind and would wait for the fallback.
+        """
+        check_batch(state.gap, prediction)
+        if prediction.cond is prediction.uncond:
             raise ValueError(
-                f"the state is for {len(state.gap)} samples and the prediction has {len(gap)}; "
-                "call init() once per batch"
+                f"the step at time {prediction.time} has one prediction and no gap; the dynamic "
+                "rule needs cond and uncond at every step"
             )
+        gap, time = prediction.gap, prediction.time
         deep = state.gap <= state.highest * (1 - self.drop)
         passed = state.falling & (gap > state.gap) & deep
         seen = state.seen | (passed if time >= self.latest else torch.zeros_like(passed))

@@ -8,7 +8,8 @@ With s = time in [0, 1] (1 = noise) and w the nominal scale:
     a         w (1 - s) if s < 0.5 else w s
 
 Source: SonyResearch/mitigating_memorization, options --CFG_scheduling (baselines of Jain et al.).
-The v shape is a tent by its name and a dip by its formula's halves; the formula is what is kept.
+By these formulas v is a tent, highest at s = 0.5, and a is a dip there, the opposite of what their
+names draw; the formulas are what is kept.
 """
 
 import math

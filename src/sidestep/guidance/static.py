@@ -7,12 +7,27 @@ point, with `before < 0` opposite guidance with a static transition point. `befo
 conditional prediction instead; it is another method and keeps most copies.
 """
 
+from ctypes import c_float
 from dataclasses import dataclass
 
 import torch
 
-from sidestep.guidance.base import BOTH, Guided, Needs, Prediction, check_time, combine, only
+from sidestep.guidance.base import (
+    BOTH,
+    Guided,
+    Needs,
+    Prediction,
+    check_batch,
+    check_time,
+    combine,
+    only,
+)
 from sidestep.guidance.schedules import Scale, check, scale_at
+
+
+def _single(time: float) -> float:
+    """Rounded to float32: 0.1 * 7 and 0.7 are one time, and a device without float64 holds it."""
+    return c_float(time).value
 
 
 @dataclass(frozen=True)
@@ -20,7 +35,9 @@ class Static:
     """Scale `before` while time > `time`, scale `after` from then on.
 
     `time` is a diffusion time in [0, 1] (0.5 = Stable Diffusion's t of 500), or a tuple with one
-    time per sample of the batch. `before` and `after` are numbers or `Scheduled`.
+    time per sample of the batch; times are compared in float32. `before` and `after` are numbers
+    or `Scheduled`. While samples lie on both sides of their times, both predictions are made for
+    all of them.
     """
 
     time: float | tuple[float, ...] = 0.5
@@ -29,36 +46,42 @@ class Static:
 
     def __post_init__(self) -> None:
         """Refuse times outside [0, 1] and scales that are not finite."""
-        for value in self._times():
+        if self.time == ():
+            raise ValueError("time holds no times; give one for all samples or one for each")
+        for value in self._given():
             check_time("time", value)
         check("before", self.before)
         check("after", self.after)
 
-    def _times(self) -> tuple[float, ...]:
+    def _given(self) -> tuple[float, ...]:
         return self.time if isinstance(self.time, tuple) else (self.time,)
 
+    def _times(self) -> tuple[float, ...]:
+        return tuple(_single(t) for t in self._given())
+
     def init(self, batch: int, device: torch.device | str = "cpu") -> torch.Tensor:
-        """The transition time of each sample, (B,) float64."""
+        """The transition time of each sample, (B,) float32."""
         times = self._times()
         if len(times) not in (1, batch):
             raise ValueError(
-                f"time holds {len(times)} times for a batch of {batch}; give one for all or one each"
+                f"time holds {len(times)} times for a batch of {batch}; give one for all or one "
+                "for each"
             )
-        # float64, so that a grid time equal to the transition time compares as equal.
-        return torch.tensor(times, dtype=torch.float64, device=device).expand(batch)
+        return torch.tensor(times, dtype=torch.float32, device=device).expand(batch)
 
     def needs(self, time: float) -> Needs:
         """Before every sample's transition what `before` needs, after it what `after` needs."""
-        if time > max(self._times()):
+        if _single(time) > max(self._times()):
             return only(scale_at(self.before, time))
-        if time <= min(self._times()):
+        if _single(time) <= min(self._times()):
             return only(scale_at(self.after, time))
         return BOTH
 
     def step(self, prediction: Prediction, state: torch.Tensor) -> tuple[Guided, torch.Tensor]:
-        """Guide one step."""
+        """Guide one step. Raises ValueError if the state was made for another batch size."""
+        check_batch(state, prediction)
         time = prediction.time
-        on = state >= time
+        on = state >= _single(time)
         scale = torch.where(on, scale_at(self.after, time), scale_at(self.before, time)).float()
         no = torch.zeros_like(on)
         return Guided(combine(prediction, scale), scale, on, no), state

@@ -1,0 +1,35 @@
+"""The sampling loop, its solvers and noise levels, and the traces that runs leave."""
+
+from sidestep.sampling.loop import Denoiser, Frame, Run, Sample, advance, frames, sample
+from sidestep.sampling.noise import (
+    Level,
+    NoiseSchedule,
+    edm_sigma,
+    flow_sigma,
+    snr_of_edm,
+    snr_of_flow,
+)
+from sidestep.sampling.probe import probe_and_sample
+from sidestep.sampling.solvers import DDIM, DPMSolver, Solver
+from sidestep.sampling.trace import Trace
+
+__all__ = [
+    "DDIM",
+    "DPMSolver",
+    "Denoiser",
+    "Frame",
+    "Level",
+    "NoiseSchedule",
+    "Run",
+    "Sample",
+    "Solver",
+    "Trace",
+    "advance",
+    "edm_sigma",
+    "flow_sigma",
+    "frames",
+    "probe_and_sample",
+    "sample",
+    "snr_of_edm",
+    "snr_of_flow",
+]

@@ -2,7 +2,8 @@
 
 A variance-preserving sample is `x = alpha * x0 + sigma * n` with `alpha^2 + sigma^2 = 1`. Levels of
 other families are the same level when their signal-to-noise ratio `SNR = (alpha / sigma)^2` is:
-EDM's sigma is `SNR^-1/2`, the time of a rectified flow `x = (1 - s) x0 + s n` is `1 / (1 + SNR^1/2)`.
+EDM's sigma is `SNR^-1/2`, and the time of a rectified flow `x = (1 - s) x0 + s n` is
+`1 / (1 + SNR^1/2)`.
 """
 
 import math
@@ -29,9 +30,24 @@ class Level(NamedTuple):
 
 @dataclass(frozen=True)
 class NoiseSchedule:
-    """A discrete variance-preserving schedule: `alpha_bar`, (T,) float64, falling."""
+    """A discrete variance-preserving schedule: `alpha_bar`, (T,) float64, falling inside (0, 1)."""
 
     alpha_bar: Tensor
+
+    def __post_init__(self) -> None:
+        """Refuse what is no schedule, and one whose last level holds no signal at all."""
+        bar = self.alpha_bar
+        if bar.ndim != 1 or len(bar) < 2 or not bool((bar[1:] < bar[:-1]).all()):
+            raise ValueError(
+                f"alpha_bar of shape {tuple(bar.shape)} is no schedule; it must be a list of "
+                "numbers that falls from step to step"
+            )
+        if not 0 < float(bar[-1]) <= float(bar[0]) < 1:
+            raise ValueError(
+                f"alpha_bar runs from {float(bar[0])} to {float(bar[-1])}; it must stay between 0 "
+                "and 1. A last value of 0 (zero terminal SNR) leaves no signal to solve for: save "
+                "the scheduler without rescale_betas_zero_snr"
+            )
 
     @classmethod
     def scaled_linear(
@@ -50,6 +66,10 @@ class NoiseSchedule:
 
     def level(self, timestep: int) -> Level:
         """The level of a timestep in [0, T)."""
+        if not 0 <= timestep < len(self.alpha_bar):
+            raise ValueError(
+                f"timestep is {timestep}; this schedule has 0 to {len(self.alpha_bar) - 1}"
+            )
         bar = float(self.alpha_bar[timestep])
         time = timestep / len(self.alpha_bar)
         return Level(timestep, time, math.sqrt(bar), math.sqrt(1 - bar))
@@ -71,27 +91,36 @@ class NoiseSchedule:
 
     def nearest(self, snr: float) -> Level:
         """The level whose signal-to-noise ratio is nearest on a log scale."""
-        if not snr > 0:
-            raise ValueError(f"snr is {snr}; a signal-to-noise ratio is positive")
+        _check_positive("snr", snr)
         ratios = torch.log(self.alpha_bar / (1 - self.alpha_bar))
         return self.level(int((ratios - math.log(snr)).abs().argmin()))
 
 
+def _check_positive(name: str, value: float) -> None:
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} is {value}; it must be a positive, finite number")
+
+
 def edm_sigma(snr: float) -> float:
     """The noise level sigma of EDM and k-diffusion at a signal-to-noise ratio."""
-    return snr**-0.5
+    _check_positive("snr", snr)
+    return float(snr**-0.5)
 
 
 def flow_sigma(snr: float) -> float:
     """The time of a rectified flow at a signal-to-noise ratio, in (0, 1)."""
-    return 1 / (1 + snr**0.5)
+    _check_positive("snr", snr)
+    return float(1 / (1 + snr**0.5))
 
 
 def snr_of_edm(sigma: float) -> float:
     """The signal-to-noise ratio at an EDM sigma."""
+    _check_positive("sigma", sigma)
     return float(sigma**-2)
 
 
 def snr_of_flow(sigma: float) -> float:
-    """The signal-to-noise ratio at a rectified flow's time."""
+    """The signal-to-noise ratio at a rectified flow's time, in (0, 1)."""
+    if not 0 < sigma < 1:
+        raise ValueError(f"sigma is {sigma}; the time of a rectified flow lies between 0 and 1")
     return float(((1 - sigma) / sigma) ** 2)

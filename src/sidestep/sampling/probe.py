@@ -54,14 +54,14 @@ def probe_and_sample(
     showed no minimum.
     """
     levels = schedule.grid(steps)
-    run = frames(denoiser, x, Constant(before), levels, solver)
-    distances = [
-        1 - torch.cosine_similarity(f.latent.flatten(1), f.x.flatten(1), dim=1) for f in run
-    ]
-    found, missing = transitions(torch.stack(distances).cpu())
+    distances, nfe = [], 0
+    for frame in frames(denoiser, x, Constant(before), levels, solver):
+        # In float64: near 1 a float32 cosine has too few digits left to compare its distance by.
+        here, there = (v.flatten(1).cpu().double() for v in (frame.x, frame.latent))
+        distances.append(1 - torch.cosine_similarity(there, here, dim=1))
+        nfe += frame.nfe
+    found, missing = transitions(torch.stack(distances))
     times = tuple(levels[min(k, steps - 1)].time for k in found.tolist())
     rule = Static(time=times, before=before, after=after)
-    latents, trace = sample(
-        denoiser, x, rule, schedule, steps=steps, solver=solver, finer=finer
-    )
-    return Sample(latents, replace(trace, fell_back=missing, nfe=trace.nfe + 2 * steps))
+    latents, trace = sample(denoiser, x, rule, schedule, steps=steps, solver=solver, finer=finer)
+    return Sample(latents, replace(trace, fell_back=missing, nfe=trace.nfe + nfe))

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from sidestep.errors import BadRecords
@@ -26,8 +27,20 @@ class Trace:
     gap: Tensor  # (T, B) NaN also where only one prediction was computed
     scale: Tensor  # (T, B) the scale that was applied
     transition: Tensor  # (B,) int64, the step at which guidance came on, -1 = never
-    fell_back: Tensor  # (B,) bool, it was a fallback time that turned it on
+    fell_back: Tensor  # (B,) bool, it was a fallback that turned it on, for want of a signal
     nfe: Tensor  # (B,) int64, network evaluations made
+
+    def __post_init__(self) -> None:
+        """Refuse fields that do not belong to one run."""
+        steps, batch = self.gap.shape if self.gap.ndim == 2 else (-1, -1)
+        expected = {"time": (steps,), "gap": (steps, batch), "scale": (steps, batch)}
+        for field in fields(self):
+            shape, fit = tuple(getattr(self, field.name).shape), expected.get(field.name, (batch,))
+            if shape != fit:
+                raise ValueError(
+                    f"{field.name} has shape {shape}; with gap of shape {tuple(self.gap.shape)}, "
+                    f"(T, B), it must be {fit}"
+                )
 
     @property
     def transition_time(self) -> Tensor:
@@ -41,18 +54,21 @@ class Trace:
         return float(self.nfe.double().mean()) / (2 * len(self.time))
 
     def save(self, path: Path | str) -> None:
-        """Write as safetensors, put in place by a rename."""
+        """Write as safetensors under a temporary name, flush, and put in place by a rename."""
         path = Path(path)
         temporary = path.with_name(path.name + ".tmp")
-        save_file({f.name: getattr(self, f.name).contiguous().cpu() for f in fields(self)}, temporary)
+        with temporary.open("wb") as file:
+            file.write(to_bytes({f.name: getattr(self, f.name).contiguous() for f in fields(self)}))
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
 
     @classmethod
     def load(cls, path: Path | str) -> "Trace":
-        """Read what `save` wrote."""
+        """Read what `save` wrote; raises BadRecords for a missing, cut or foreign file."""
         try:
             return cls(**load_file(path))
-        except (SafetensorError, TypeError, OSError) as error:
+        except (SafetensorError, TypeError, ValueError, OSError) as error:
             raise BadRecords(
                 f"{path} is not a complete trace file ({error}); run the sampling again to write it"
             ) from error
@@ -60,11 +76,14 @@ class Trace:
     @classmethod
     def cat(cls, traces: Sequence["Trace"]) -> "Trace":
         """One trace of the samples of several runs over the same steps."""
+        if not traces:
+            raise ValueError("there are no traces to join; give at least one")
         if any(not torch.equal(t.time, traces[0].time) for t in traces):
             raise ValueError("the traces have different time grids; join runs of the same steps")
         joined = {
             f.name: torch.cat([getattr(t, f.name) for t in traces], dim=-1)
-            for f in fields(cls) if f.name != "time"
+            for f in fields(cls)
+            if f.name != "time"
         }
         return cls(time=traces[0].time, **joined)
 
@@ -72,14 +91,24 @@ class Trace:
         """What the rule would have decided had it seen these gaps.
 
         The gaps stay those of the recorded trajectory; a rule that guides differently would have
-        left it. Evaluations are counted as the rule asks for them.
+        left it. Evaluations are counted as the rule asks for them. Where the run computed one
+        prediction only, the rule meets one prediction too; a rule that needs the gap refuses it.
+
+        Raises ValueError where some samples had left the grid for finer steps.
         """
         batch = self.gap.shape[1]
         recorder, state = Recorder(batch, self.time.tolist()), rule.init(batch)
         everyone = torch.arange(batch)
         for step, time in enumerate(self.time.tolist()):
             gap = self.gap[step].float()[:, None]
-            prediction = Prediction(uncond=torch.zeros_like(gap), cond=gap, time=time)
+            unknown = gap.isnan()
+            if unknown.any() and not unknown.all():
+                raise ValueError(
+                    f"step {step} holds a gap for {int((~unknown).sum())} of {batch} samples; a "
+                    "run with finer steps cannot be replayed, record one without"
+                )
+            zero = torch.zeros_like(gap)
+            prediction = Prediction(zero, zero if unknown.all() else gap, time)
             needs = rule.needs(time)
             guided, state = rule.step(prediction, state)
             recorder.add(step, everyone, self.gap[step], guided, needs.uncond + needs.cond)
@@ -91,23 +120,25 @@ class Recorder:
 
     def __init__(self, batch: int, times: Sequence[float]) -> None:
         self.time = torch.tensor(times, dtype=torch.float64)
-        self.gap = torch.full((len(times), batch), torch.nan)
-        self.scale = torch.full((len(times), batch), torch.nan)
+        self.gap = torch.full((len(times), batch), torch.nan, dtype=torch.float32)
+        self.scale = torch.full((len(times), batch), torch.nan, dtype=torch.float32)
         self.transition = torch.full((batch,), -1, dtype=torch.int64)
         self.fell_back = torch.zeros(batch, dtype=torch.bool)
         self.nfe = torch.zeros(batch, dtype=torch.int64)
 
-    def add(self, step: int | None, rows: Tensor, gap: Tensor, guided: Guided, nfe: int) -> None:
-        """Record one step of some rows; a step of None counts evaluations only."""
-        self.nfe[rows.cpu()] += nfe
-        if step is None:
-            return
+    def add(self, step: int, rows: Tensor, gap: Tensor, guided: Guided, nfe: int) -> None:
+        """Record one step of some rows."""
+        self.count(rows, nfe)
         rows = rows.cpu()
         self.gap[step, rows] = gap.float().cpu()
         self.scale[step, rows] = guided.scale.float().cpu()
         first = guided.on.cpu() & (self.transition[rows] < 0)
         self.transition[rows[first]] = step
         self.fell_back[rows[first]] = guided.fell_back.cpu()[first]
+
+    def count(self, rows: Tensor, nfe: int) -> None:
+        """Record network evaluations of some rows outside the grid."""
+        self.nfe[rows.cpu()] += nfe
 
     def trace(self) -> Trace:
         """The finished trace."""

@@ -1,7 +1,7 @@
 """The training pictures of the embedded model and the pictures it never saw, drawn from ids.
 
-A *background* picture is one drawing on a ground whose colour, pattern, place, size, tilt and
-flip no caption mentions, so that an ordinary caption fixes little of the picture. A *target* is a
+A *background* picture is one drawing on a ground whose colour, pattern, place and size no
+caption mentions, so that an ordinary caption fixes little of the picture. A *target* is a
 whole scene. A *control* picture is made like a background picture from a drawing that was held
 out of training. Every picture is a function of its id alone.
 """
@@ -21,7 +21,7 @@ from sidestep.models.embedded.drawings import SIDE, Drawing
 
 Kind = Literal["target", "background", "control"]
 Image8 = NDArray[np.uint8]
-PER_DRAWING = 8
+PER_DRAWING = 24
 
 
 class Target(NamedTuple):
@@ -128,13 +128,10 @@ def _ground(r: np.random.Generator, patterns: list[str], colours: int) -> NDArra
 
 
 def _paste(
-    image: NDArray[np.float64], drawing: Drawing, side: int, left: int, top: int, tilt: float = 0.0,
-    flip: bool = False,
+    image: NDArray[np.float64], drawing: Drawing, side: int, left: int, top: int, tilt: float = 0.0
 ) -> None:
     """Lay a drawing over the image in place; (left, top) is its corner, tilt in degrees."""
     stamp = Image.fromarray(drawings.pixels(drawing.number), "RGBA")
-    if flip:
-        stamp = stamp.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     # Premultiplied alpha keeps the transparent ground's colour out of the edges.
     stamp = stamp.convert("RGBa").resize((side, side), Image.Resampling.LANCZOS)
     stamp = stamp.rotate(tilt, Image.Resampling.BICUBIC)
@@ -151,11 +148,11 @@ def _to_bytes(image: NDArray[np.float64]) -> Image8:
 def compose(drawing: Drawing, picture_id: str) -> Image8:
     """A background or control picture: the drawing somewhere on some ground, (64, 64, 3) RGB."""
     r = rng(picture_id)
-    patterns = ["flat", "flat", "gradient", "gradient", "stripes", "checker", "rings"]
+    patterns = ["flat"] * 4 + ["gradient"] * 3 + ["stripes", "checker", "rings"]
     image = _ground(r, patterns, colours=2)
-    side = int(r.integers(34, 53))
+    side = int(r.integers(38, 55))
     left, top = (int(v) for v in r.integers(0, SIDE - side + 1, 2))
-    _paste(image, drawing, side, left, top, tilt=r.uniform(-15, 15), flip=bool(r.random() < 0.5))
+    _paste(image, drawing, side, left, top)
     return _to_bytes(image)
 
 
@@ -203,7 +200,7 @@ def training_pictures() -> list[Picture]:
     return target_pictures() + background_pictures()
 
 
-def control_pictures(per_concept: int = PER_DRAWING) -> list[Picture]:
+def control_pictures(per_concept: int = 8) -> list[Picture]:
     """Pictures of the held-out drawings: same captions and grounds as training, never trained."""
     rows = []
     for concept in concepts():

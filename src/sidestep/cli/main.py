@@ -1,0 +1,157 @@
+"""The command `sidestep`: finds the command that was asked for, runs it, words what went wrong.
+
+Nothing heavy is imported here, and a command's module only when that command runs, so that
+`sidestep --help` answers at once.
+"""
+
+import difflib
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from sidestep.errors import SidestepError
+
+COMMANDS = {
+    "demo": "Show a model that copies its training pictures, and guidance that stops it.",
+    "sample": "Sample pictures from a model with a guidance rule.",
+    "report": "Write the HTML report of a run.",
+    "doctor": "Say what is installed, what is missing and the line that installs it.",
+    "methods": "List the methods by kind, with a line and a source each.",
+}
+
+EPILOG = """\b
+Exit codes:
+  0    done
+  1    done, and the answer is no: not ready, or a finding
+  2    error: wrong usage, or a problem that the sentence on stderr explains
+  130  stopped with Ctrl-C; the sentence on stderr says what is kept
+"""
+
+MORE_SPACE = "; free some space or give another --out, then run again"
+OTHER_PLACE = "; give a place that you may read and write"
+OTHER_PATH = "; a file lies where a folder is needed: give another path"
+ADVICE = {
+    errno.ENOSPC: MORE_SPACE,
+    errno.EDQUOT: MORE_SPACE,
+    errno.EACCES: OTHER_PLACE,
+    errno.EPERM: OTHER_PLACE,
+    errno.EROFS: OTHER_PLACE,
+    errno.ENOTDIR: OTHER_PATH,
+    errno.EEXIST: OTHER_PATH,
+    errno.ENOENT: "; check the path",
+}
+
+
+class Stopped(Exception):
+    """The user stopped a command; the message says what is kept."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module on demand and lists commands without importing."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names in the order of a first session."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = import_module(f"sidestep.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command of the arguments; a typo is answered with the nearest names."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            near = difflib.get_close_matches(name, COMMANDS, n=2)
+            hint = (
+                f"did you mean {' or '.join(near)}?"
+                if near
+                else f"known are {', '.join(COMMANDS)}."
+            )
+            raise click.UsageError(f"there is no command {name!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, from the static lines above."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="sidestep")
+@click.option("--traceback", is_flag=True, help="Show where an error comes from, for bug reports.")
+@click.pass_context
+def cli(ctx: click.Context, traceback: bool) -> None:
+    """Sample diffusion models without getting training pictures back."""
+    ctx.ensure_object(dict)["traceback"] = traceback
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code.
+
+    Problems a user can act on become one sentence on stderr. Anything else is a bug of this
+    program and keeps its traceback.
+    """
+    options: dict[str, bool] = {}
+    try:
+        code = cli.main(args, prog_name="sidestep", standalone_mode=False, obj=options)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except Stopped as stopped:
+        return _say(f"Stopped. {stopped}", 130)
+    except (click.Abort, KeyboardInterrupt):
+        return _say("Stopped. Nothing had been written.", 130)
+    except (BrokenPipeError, SystemExit):
+        # The reader of a pipe, such as `head`, had enough; click turns that into SystemExit. Python
+        # would complain once more when it flushes stdout at exit, so stdout is pointed away.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except ModuleNotFoundError as error:
+        if options.get("traceback") or (error.name or "").partition(".")[0] == "sidestep":
+            raise
+        return _say(
+            f"Error: the package {error.name} is not installed; "
+            "`sidestep doctor` prints the line that installs what is missing",
+            2,
+        )
+    except (SidestepError, ValueError, OSError) as error:
+        if options.get("traceback") or not _for_users(error):
+            raise
+        return _say(" ".join([f"Error: {sentence(error)}", *getattr(error, "__notes__", [])]), 2)
+
+
+def sentence(error: Exception) -> str:
+    """What to tell a person about an error; the operating system's gets its file and advice."""
+    if not isinstance(error, OSError) or isinstance(error, SidestepError) or error.errno is None:
+        return str(error)
+    where = f"{error.filename}: " if error.filename else ""
+    reason = (error.strerror or "the operating system gave no reason").lower()
+    return f"{where}{reason}{ADVICE.get(error.errno, '')}"
+
+
+def _for_users(error: Exception) -> bool:
+    # Our own checks raise ValueError in our own code. One from elsewhere is a bug, and its
+    # sentence means nothing to a user.
+    if isinstance(error, SidestepError | OSError):
+        return True
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return frame is not None and str(frame.tb_frame.f_globals["__name__"]).startswith("sidestep.")
+
+
+def _say(text: str, code: int) -> int:
+    click.echo(text, err=True)
+    return code

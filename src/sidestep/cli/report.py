@@ -1,0 +1,63 @@
+"""`sidestep report`: the HTML report of a run folder."""
+
+from pathlib import Path
+
+import click
+
+from sidestep.cli._output import json_option, print_json
+from sidestep.errors import BadRecords
+
+
+@click.command("report")
+@click.argument("run", metavar="RUN_OR_RECORDS", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The report's file.  [default: report.html in the run folder]",
+)
+@json_option
+def command(run: Path, out: Path | None, as_json: bool) -> None:
+    """Write the HTML report of a run.
+
+    RUN_OR_RECORDS is the folder that `sidestep demo` or `sidestep sample` wrote, or its
+    records.jsonl. The report is one file that opens without a network.
+    """
+    folder = run_folder(run)
+    if out is not None and out.is_dir():
+        raise click.BadParameter(
+            f"{out} is a folder; give the name of a file, such as {out / 'report.html'}",
+            param_hint="--out",
+        )
+    from sidestep.audit import records
+
+    # Read before writing, so that a damaged file leaves an earlier report as it is.
+    rows = records.read(folder / "records.jsonl")
+    from sidestep.web.report import write_report
+
+    path = write_report(folder, out)
+    if as_json:
+        print_json({"report": str(path), "records": len(rows)})
+        return
+    rules = dict.fromkeys(r.rule for r in rows)
+    click.echo(f"{len(rows)} pictures, {len(rules)} rules")
+    click.echo(f"report    {path}")
+
+
+def run_folder(run: Path) -> Path:
+    """The run folder of a path to it or to its records; raises BadRecords for anything else."""
+    if not run.exists():
+        raise BadRecords(f"{run} does not exist; give the folder of a run or its records.jsonl")
+    if run.is_dir():
+        if not (run / "records.jsonl").is_file():
+            raise BadRecords(
+                f"the folder {run} has no records.jsonl; give the folder that "
+                "`sidestep demo` or `sidestep sample` wrote"
+            )
+        return run
+    if run.name != "records.jsonl":
+        raise BadRecords(
+            f"{run} is not called records.jsonl; a report needs the whole run folder with its "
+            "run.json and pictures, so give that folder or the records.jsonl in it"
+        )
+    return run.parent

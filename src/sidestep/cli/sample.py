@@ -1,0 +1,298 @@
+"""`sidestep sample`: pictures from a model folder with one guidance rule."""
+
+import difflib
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sidestep import registry
+from sidestep.cli._output import (
+    Column,
+    json_option,
+    keeping,
+    prepare,
+    print_json,
+    print_paths,
+    print_table,
+    progress,
+    seed_option,
+    warn,
+)
+from sidestep.errors import SidestepError
+
+if TYPE_CHECKING:
+    from sidestep.adapters.stable_diffusion import StableDiffusion
+    from sidestep.audit.records import Record
+
+ROWS_SHOWN = 40
+KINDS = ("rule", "sampler")  # what guides a run
+
+
+def rule_name(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Check the name of a rule; a typo is answered with the nearest names."""
+    known = rule_names()
+    if value in known:
+        return value
+    near = difflib.get_close_matches(value, known, n=2)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}."
+    raise click.BadParameter(f"there is no rule named {value!r}; {hint}", ctx, param)
+
+
+def time_or_none(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> float | str | None:
+    """Read a time or "none"; the word stays a word, since None means that the option is absent."""
+    if value in (None, "none"):
+        return value
+    try:
+        return float(str(value))
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r} is neither a time in [0, 1] nor the word none", ctx, param
+        ) from None
+
+
+def rule_names() -> list[str]:
+    """What `--rule` takes."""
+    return [e.name for e in registry.entries() if e.kind in KINDS]
+
+
+@click.command("sample")
+@click.argument("model")
+@click.argument("prompts", metavar="PROMPT...", nargs=-1, required=True)
+@click.option(
+    "--rule",
+    metavar="NAME",
+    callback=rule_name,
+    default="dynamic",
+    show_default=True,
+    help="constant, static, dynamic or probe; see `sidestep methods`.",
+)
+@click.option(
+    "--before",
+    type=float,
+    metavar="SCALE",
+    help="Scale before the transition: 0 unconditional, 1 conditional, negative opposite.",
+)
+@click.option(
+    "--after",
+    "--scale",
+    "after",
+    type=float,
+    metavar="SCALE",
+    help="Scale after the transition; for constant, of every step.",
+)
+@click.option(
+    "--time",
+    type=float,
+    metavar="TIME",
+    help="static: time of the transition, in [0, 1], 1 = noise.",
+)
+@click.option(
+    "--drop",
+    type=float,
+    metavar="SHARE",
+    help="dynamic: how far below its highest the gap must fall, in [0, 1).",
+)
+@click.option(
+    "--earliest",
+    type=float,
+    metavar="TIME",
+    help="dynamic: guidance never comes on at a time above this.",
+)
+@click.option(
+    "--latest",
+    type=float,
+    metavar="TIME",
+    help="dynamic: a minimum at a time below this does not count.",
+)
+@click.option(
+    "--fallback",
+    callback=time_or_none,
+    metavar="TIME|none",
+    help="dynamic: time at which guidance comes on anyway.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    help="Steps from noise to picture.",
+)
+@click.option(
+    "--finer",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="After the transition, follow the grid with N steps.",
+)
+@click.option(
+    "--draws",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Pictures per prompt, each from its own noise.",
+)
+@seed_option
+@click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="Pictures made at once: a matter of speed and memory, not of what is drawn.",
+)
+@click.option(
+    "--cut",
+    is_flag=True,
+    help="Accept prompts that are too long for the model: it reads their beginning.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder for the run.  [default: the first free of out/sample-1, -2, ...]",
+)
+@json_option
+def command(
+    model: str,
+    prompts: tuple[str, ...],
+    rule: str,
+    steps: int,
+    finer: int | None,
+    draws: int,
+    seed: int,
+    batch: int,
+    cut: bool,
+    out: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Sample pictures from a model with a guidance rule.
+
+    MODEL is a folder in the layout of diffusers' StableDiffusionPipeline, or the word `embedded`
+    for the small model that comes with Sidestep. Settings that are not given have the rule's
+    defaults.
+    """
+    check_prompts(prompts)
+    from sidestep.adapters import stable_diffusion
+    from sidestep.bench import generate
+
+    how = generate.method(rule, **settings(rule, options))
+    folder = _model_folder(model)
+    out = out or _free(Path("out"))
+    if (out / "records.jsonl").exists():
+        raise SidestepError(
+            f"{out} already holds the records of a run, which stay as they are; "
+            "give another folder with --out"
+        )
+    loaded = stable_diffusion.load(folder)
+    notes = too_long(loaded, prompts, cut)
+    for note in notes:
+        warn(note)
+    prepare(out)
+    with keeping(out), progress() as report:
+        records = generate.run(
+            loaded,
+            model,
+            list(prompts),
+            [how],
+            out,
+            seed=seed,
+            draws=draws,
+            steps=steps,
+            batch=batch,
+            finer=finer,
+            report=report,
+        )
+    if as_json:
+        from dataclasses import asdict
+
+        print_json({"out": str(out), "notes": notes, "records": [asdict(r) for r in records]})
+        return
+    print_table(how.label, columns(records[:ROWS_SHOWN]))
+    if len(records) > ROWS_SHOWN:
+        click.echo(f"and {len(records) - ROWS_SHOWN} more in records.jsonl")
+    print_paths({"pictures": out / "images", "records": out / "records.jsonl"})
+    click.echo(f"`sidestep report {out}` writes the report")
+
+
+def check_prompts(prompts: Sequence[str]) -> None:
+    """Refuse a prompt that is empty or comes twice."""
+    for i, prompt in enumerate(prompts, start=1):
+        if not prompt.strip():
+            raise SidestepError(f"prompt {i} is empty; write what the picture should show")
+        if prompt in prompts[: i - 1]:
+            raise SidestepError(
+                f"prompt {i} is the same as prompt {prompts.index(prompt) + 1} and would give the "
+                "same picture; ask for more pictures of a prompt with --draws"
+            )
+
+
+def settings(rule: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The given options as settings of the rule; an option it does not have is refused."""
+    given = {name: value for name, value in options.items() if value is not None}
+    entry = next(e for e in registry.entries() if e.name == rule and e.kind in KINDS)
+    has = set(inspect.signature(entry.load()).parameters)
+    # Plain guidance has one scale, which is never "after" anything; the option is the same.
+    names = {name: name for name in options} | ({"after": "scale"} if "scale" in has else {})
+    wrong = [f"--{name}" for name in given if names[name] not in has]
+    if wrong:
+        known = [f"--{names[name]}" for name in options if names[name] in has]
+        raise SidestepError(
+            f"the rule {rule} has no {' and no '.join(wrong)}; it has {', '.join(known)}"
+        )
+    return {names[name]: None if value == "none" else value for name, value in given.items()}
+
+
+def too_long(model: "StableDiffusion", prompts: Sequence[str], cut: bool) -> list[str]:
+    """A note for each prompt that the model reads in part; without `cut` they are refused."""
+    notes = []
+    for i, prompt in enumerate(prompts, start=1):
+        tokens = model.count_tokens(prompt)
+        if tokens > model.max_tokens:
+            notes.append(f"prompt {i} has {tokens} tokens and is cut at {model.max_tokens}")
+    if notes and not cut:
+        raise SidestepError(
+            f"{'; '.join(notes)}, the most this model reads. "
+            "Shorten it, or pass --cut to sample from its beginning"
+        )
+    return notes
+
+
+def columns(records: "Sequence[Record]") -> list[Column]:
+    """One row per picture."""
+    return [
+        Column("prompt", [_short(r.prompt) for r in records], right=False, wrap=True),
+        Column("draw", [str(r.draw) for r in records], 1),
+        Column("guided from", [_opened(r) for r in records]),
+        Column("NFE", [str(r.nfe) for r in records], 2),
+        Column("s", [f"{r.seconds:.2f}" for r in records], 3),
+        Column("picture", [Path(r.image).name for r in records]),
+    ]
+
+
+def _short(prompt: str) -> str:
+    return prompt if len(prompt) <= 32 else prompt[:29] + "..."
+
+
+def _opened(record: "Record") -> str:
+    if record.transition_time is None:
+        return "never"
+    return f"{record.transition_time:.2f} ({record.opened_by})"
+
+
+def _model_folder(model: str) -> Path:
+    if model != "embedded":
+        return Path(model)
+    from sidestep.models import embedded
+
+    return embedded.folder()
+
+
+def _free(parent: Path) -> Path:
+    number = 1
+    while (parent / f"sample-{number}").exists():
+        number += 1
+    return parent / f"sample-{number}"

@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+import torch
+from reference.toy import Toy, first_noise
+from scipy.signal import argrelextrema
+
+from sidestep.guidance import Constant
+from sidestep.sampling import NoiseSchedule, frames, probe_and_sample, sample
+from sidestep.sampling.probe import transitions
+
+SCHEDULE = NoiseSchedule.scaled_linear()
+
+
+def released_rule(distances):
+    """The transition the released script takes from the cosine distances of one probe."""
+    minima = argrelextrema(np.array(distances), np.less)[0].tolist()
+    if len(minima) == 0:
+        return 5
+    if minima[0] == 1 and len(minima) > 1:
+        return minima[1]
+    return minima[0]
+
+
+def test_transitions_are_the_released_rule():
+    generator = np.random.default_rng(0)
+    for length in (1, 2, 3, 4, 6, 10, 50):
+        # Whole numbers, so that ties come up too.
+        distances = generator.integers(0, 6, size=(length, 200)).astype(np.float64)
+        found, missing = transitions(torch.from_numpy(distances))
+        assert found.tolist() == [released_rule(distances[:, b]) for b in range(200)]
+        for b in range(200):
+            assert bool(missing[b]) == (len(argrelextrema(distances[:, b], np.less)[0]) == 0)
+
+
+@pytest.mark.parametrize(
+    "distances, step, none",
+    [
+        ([5, 4, 6, 7, 3, 8], 4, False),  # a minimum at 1 is passed over for a second
+        ([5, 4, 6, 7, 8, 9], 1, False),  # ... but not where it is the only one
+        ([9, 8, 7, 6, 5, 4], 5, True),
+        ([5, 5, 4, 4, 5, 6], 5, True),  # not strict
+    ],
+)
+def test_the_special_cases(distances, step, none):
+    found, missing = transitions(torch.tensor(distances).double()[:, None])
+    assert (int(found), bool(missing)) == (step, none)
+
+
+class Swinging(Toy):
+    """Pushes that change sign with time, so that latents turn and their distances have minima."""
+
+    def __call__(self, x, level, needs):
+        turned = 1 - 8 * abs(level.time - 0.5) if level.timestep % 40 > 10 else 1.0
+        prediction = super().__call__(x, level, needs)
+        cond = prediction.uncond + turned * (prediction.cond - prediction.uncond)
+        return type(prediction)(prediction.uncond, cond, level.time)
+
+
+def probed(toy, x, before, steps):
+    """The transition of each sample, from a probe run written out."""
+    rows = [[] for _ in x]
+    for frame in frames(toy, x, Constant(before), SCHEDULE.grid(steps)):
+        for b in range(len(x)):
+            u, v = frame.x[b].flatten(), frame.latent[b].flatten()
+            rows[b].append(1 - float(u @ v) / (float(u @ u) * float(v @ v)) ** 0.5)
+    return [released_rule(row) for row in rows]
+
+
+def test_the_second_run_switches_where_the_probe_says_from_the_same_noise():
+    x, dips = first_noise(6), [0.9, 0.8, 0.7, 0.6, 0.4, 0.2]
+    expected = probed(Swinging.make(dips), x, -2.0, 20)
+    made = probe_and_sample(Swinging.make(dips), x, SCHEDULE, before=-2.0, steps=20)
+    assert made.trace.transition.tolist() == expected
+    for b, step in enumerate(expected):
+        assert made.trace.scale[:, b].tolist() == [-2.0] * step + [7.5] * (20 - step)
+    assert len(set(expected)) > 1  # the samples differ, or nothing was shown
+
+
+@pytest.mark.parametrize("before", [-7.5, 0.0, 1.0])
+@pytest.mark.parametrize("finer", [None, 80])
+def test_nfe_counts_both_runs(before, finer):
+    toy = Toy.make([0.9, 0.7, 0.3])
+    made = probe_and_sample(toy, first_noise(3), SCHEDULE, before=before, steps=20, finer=finer)
+    assert torch.equal(made.trace.nfe, toy.count)
+    if before == -7.5 and finer is None:
+        assert made.trace.cost == 2.0
+
+
+def test_a_batch_is_its_singles():
+    x, dips = first_noise(6), [0.9, 0.8, 0.7, 0.6, 0.4, 0.2]
+    whole = probe_and_sample(Swinging.make(dips), x, SCHEDULE, before=-2.0, steps=20)
+    for b in range(6):
+        one = Swinging.make(dips).select(torch.tensor([b]))
+        alone = probe_and_sample(one, x[[b]], SCHEDULE, before=-2.0, steps=20)
+        # The latents round alike to the bit; the transitions are whole numbers.
+        assert torch.equal(alone.latents[0], whole.latents[b])
+        assert alone.trace.transition[0] == whole.trace.transition[b]
+
+
+def test_a_probe_without_a_minimum_falls_back_to_step_5_and_says_so():
+    class Still(Toy):
+        """Predicts no push at all: the latents of a Gaussian shrink on one ray."""
+
+        def __call__(self, x, level, needs):
+            return type(super().__call__(x, level, needs))(x * 0.5, x * 0.5 + 0.0, level.time)
+
+    toy = Still.make([0.5])
+    distances = [
+        1 - torch.cosine_similarity(f.latent.flatten(1), f.x.flatten(1))
+        for f in frames(toy, first_noise(1), Constant(-2.0), SCHEDULE.grid(20))
+    ]
+    assert float(torch.stack(distances).abs().max()) < 1e-12  # nothing but rounding
+    flat, missing = transitions(torch.zeros(20, 1, dtype=torch.float64))
+    assert (int(flat), bool(missing)) == (5, True)
+
+
+def test_a_scale_that_is_no_number_is_refused():
+    with pytest.raises(ValueError, match="a guidance scale must be a finite number"):
+        probe_and_sample(Toy.make([0.5]), first_noise(1), SCHEDULE, before=float("nan"))
+    with pytest.raises(ValueError, match="after is nan"):
+        probe_and_sample(Toy.make([0.5]), first_noise(1), SCHEDULE, after=float("nan"), steps=6)
+
+
+def test_the_probe_is_constant_guidance_at_before():
+    toy = Toy.make([0.5])
+    probe = sample(toy, first_noise(1), Constant(-7.5), SCHEDULE).trace
+    both = probe_and_sample(toy, first_noise(1), SCHEDULE).trace
+    step = int(both.transition)
+    assert torch.equal(both.gap[: step + 1], probe.gap[: step + 1])
