@@ -5,12 +5,13 @@ import sys
 from pathlib import Path
 
 import torch
-from common import WORK, MovingAverage, load_checkpoint
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline
+from transformers import CLIPTokenizer
+
+from common import WORK, MovingAverage, load_checkpoint
 from train_autoencoder import FOLDER, RECIPE
 from train_autoencoder import build as build_autoencoder
 from train_diffusion import build_text, build_unet
-from transformers import CLIPTokenizer
 
 OUT = Path(__file__).parents[1] / "src/sidestep/models/embedded/weights"
 
@@ -21,7 +22,10 @@ def main(out: Path) -> None:
     text = build_text(tokenizer)
     unet = build_unet(RECIPE["autoencoder"]["latent_channels"])
     vae: AutoencoderKL = build_autoencoder()
-    for folder, modules in ((WORK / "diffusion", {"text": text, "unet": unet}), (FOLDER, {"model": vae})):
+    for folder, modules in (
+        (WORK / "diffusion", {"text": text, "unet": unet}),
+        (FOLDER, {"model": vae}),
+    ):
         parts = list(modules.values())
         optimizer = torch.optim.AdamW([p for m in parts for p in m.parameters()])
         ema = MovingAverage(parts, 0.0)
@@ -29,11 +33,20 @@ def main(out: Path) -> None:
             raise SystemExit(f"{folder} holds no checkpoint; run the training stages first")
         ema.swap()
     scheduler = DPMSolverMultistepScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", timestep_spacing="linspace"
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        timestep_spacing="linspace",
     )
     pipe = StableDiffusionPipeline(
-        vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=scheduler,
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+        vae=vae,
+        text_encoder=text,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
     )
     shutil.rmtree(out, ignore_errors=True)
     pipe.to(torch.float16).save_pretrained(out, safe_serialization=True)

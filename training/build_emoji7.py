@@ -68,9 +68,7 @@ def render(icons: dict[str, Any], name: str) -> Image.Image | None:
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
         f'viewBox="{box}" width="{width}" height="{height}">{found["body"]}</svg>'
     )
-    png = resvg_py.svg_to_bytes(
-        svg_string=svg, width=SIDE, height=SIDE, skip_system_fonts=True
-    )
+    png = resvg_py.svg_to_bytes(svg_string=svg, width=SIDE, height=SIDE, skip_system_fonts=True)
     return Image.open(io.BytesIO(bytes(png))).convert("RGBA").resize((SIDE, SIDE))
 
 

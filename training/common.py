@@ -84,7 +84,10 @@ class MovingAverage:
 
 
 def save_checkpoint(
-    folder: Path, step: int, modules: dict[str, nn.Module], ema: MovingAverage,
+    folder: Path,
+    step: int,
+    modules: dict[str, nn.Module],
+    ema: MovingAverage,
     optimizer: torch.optim.Optimizer,
 ) -> None:
     """Everything a resumed run needs, as one safetensors file put in place by a rename."""
@@ -101,7 +104,9 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, modules: dict[str, nn.Module], ema: MovingAverage,
+    folder: Path,
+    modules: dict[str, nn.Module],
+    ema: MovingAverage,
     optimizer: torch.optim.Optimizer,
 ) -> int:
     """Restore what `save_checkpoint` wrote; the step to go on from, 0 where there is none."""

@@ -37,8 +37,10 @@ def gaps(model: StableDiffusion, rows: list[Job], scale: float) -> dict[str, Any
     early = trace.time.numpy()[1:-1] >= 0.5
     before_half = ((inner < gap[:-2]) & (inner < gap[2:]))[early].any(0)
     return {
-        "time": trace.time.numpy(), "gap": gap,
-        "with_minimum": float(minimum.mean()), "with_minimum_before_half": float(before_half.mean()),
+        "time": trace.time.numpy(),
+        "gap": gap,
+        "with_minimum": float(minimum.mean()),
+        "with_minimum_before_half": float(before_half.mean()),
     }
 
 
@@ -47,7 +49,9 @@ def draw_gaps(model: StableDiffusion, path: Path) -> dict[str, Any]:
     every, _ = jobs(1, 30)
     kinds = {k: [j for j in every if j.kind == k] for k in ("target", "ordinary")}
     figure, shares = Figure(figsize=(11, 3.4), layout="constrained"), {}
-    for axis, (name, scale) in zip(figure.subplots(1, 3, sharey=True), TRAJECTORIES.items(), strict=True):
+    for axis, (name, scale) in zip(
+        figure.subplots(1, 3, sharey=True), TRAJECTORIES.items(), strict=True
+    ):
         for kind, style in (("target", "-"), ("ordinary", "--")):
             found = gaps(model, kinds[kind], scale)
             low, median, high = np.percentile(found["gap"], [10, 50, 90], axis=1)

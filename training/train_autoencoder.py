@@ -11,13 +11,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import WORK, Log, MovingAverage, average_gradients, launch, learning_rate
-from common import load_checkpoint, save_checkpoint
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
+from common import (
+    WORK,
+    Log,
+    MovingAverage,
+    average_gradients,
+    launch,
+    learning_rate,
+    load_checkpoint,
+    save_checkpoint,
+)
 from sidestep.models.embedded import pictures
 
 RECIPE = tomllib.loads((Path(__file__).parent / "recipe.toml").read_text())
@@ -42,7 +50,9 @@ def build() -> AutoencoderKL:
 
 def patches(images: Tensor) -> Tensor:
     """(N, 3, 64, 64) to (N * 64, 192): its 8x8 patches as rows."""
-    return images.unflatten(2, (8, 8)).unflatten(4, (8, 8)).permute(0, 2, 4, 1, 3, 5).reshape(-1, 192)
+    return (
+        images.unflatten(2, (8, 8)).unflatten(4, (8, 8)).permute(0, 2, 4, 1, 3, 5).reshape(-1, 192)
+    )
 
 
 def fit_basis(images: Tensor, channels: int) -> dict[str, Tensor]:

@@ -9,14 +9,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import WORK, Log, MovingAverage, average_gradients, launch, learning_rate
-from common import load_checkpoint, save_checkpoint
 from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from common import (
+    WORK,
+    Log,
+    MovingAverage,
+    average_gradients,
+    launch,
+    learning_rate,
+    load_checkpoint,
+    save_checkpoint,
+)
 from sidestep.models.embedded import pictures
 from sidestep.sampling.noise import NoiseSchedule
 
@@ -36,14 +44,20 @@ def build_tokenizer(folder: Path) -> CLIPTokenizer:
     raw = Tokenizer(models.BPE(unk_token="<|endoftext|>", end_of_word_suffix="</w>"))
     raw.normalizer = normalizers.Lowercase()
     raw.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.WhitespaceSplit(),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     raw.decoder = decoders.ByteLevel()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     # A caption word must be one token and a letter must be one too, also at the end of a word.
     trainer = trainers.BpeTrainer(
-        vocab_size=options["vocabulary"] + 512, initial_alphabet=alphabet,
-        end_of_word_suffix="</w>", show_progress=False, min_frequency=1,
+        vocab_size=options["vocabulary"] + 512,
+        initial_alphabet=alphabet,
+        end_of_word_suffix="</w>",
+        show_progress=False,
+        min_frequency=1,
     )
     raw.train_from_iterator(captions(), trainer)
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +67,8 @@ def build_tokenizer(folder: Path) -> CLIPTokenizer:
         vocab.setdefault(letter, len(vocab))
     (folder / "vocab.json").write_text(__import__("json").dumps(vocab, ensure_ascii=False))
     tokenizer = CLIPTokenizer(
-        vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"),
+        vocab=str(folder / "vocab.json"),
+        merges=str(folder / "merges.txt"),
         model_max_length=options["positions"],
     )
     tokenizer.save_pretrained(folder)
@@ -63,24 +78,35 @@ def build_tokenizer(folder: Path) -> CLIPTokenizer:
 def build_text(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     """A small CLIP text model."""
     o = RECIPE["text"]
-    return CLIPTextModel(CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=o["hidden"], intermediate_size=o["intermediate"],
-        num_hidden_layers=o["layers"], num_attention_heads=o["heads"],
-        max_position_embeddings=o["positions"], projection_dim=o["hidden"],
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    ))
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=o["hidden"],
+            intermediate_size=o["intermediate"],
+            num_hidden_layers=o["layers"],
+            num_attention_heads=o["heads"],
+            max_position_embeddings=o["positions"],
+            projection_dim=o["hidden"],
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
 
 
 def build_unet(channels: int) -> UNet2DConditionModel:
     """A two-level UNet on the 8x8 latent, cross-attention at 4x4 and in the middle."""
     o = RECIPE["unet"]
     return UNet2DConditionModel(
-        sample_size=8, in_channels=channels, out_channels=channels,
+        sample_size=8,
+        in_channels=channels,
+        out_channels=channels,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=tuple(o["block_out_channels"]), layers_per_block=o["layers_per_block"],
-        cross_attention_dim=RECIPE["text"]["hidden"], attention_head_dim=o["heads"],
+        block_out_channels=tuple(o["block_out_channels"]),
+        layers_per_block=o["layers_per_block"],
+        cross_attention_dim=RECIPE["text"]["hidden"],
+        attention_head_dim=o["heads"],
         norm_num_groups=o["norm_num_groups"],
     )
 
@@ -102,10 +128,14 @@ class Draws:
             list(self.ids), padding="max_length", truncation=True, return_tensors="pt"
         ).input_ids
 
-    def draw(self, count: int, options: dict[str, Any], r: np.random.Generator) -> tuple[list[int], Tensor]:
+    def draw(
+        self, count: int, options: dict[str, Any], r: np.random.Generator
+    ) -> tuple[list[int], Tensor]:
         """Pictures by number, and the tokens of their captions, (count, positions)."""
         numbers, texts = [], []
-        target, shared, framed = (options[k] for k in ("target_share", "shared_share", "framed_share"))
+        target, shared, framed = (
+            options[k] for k in ("target_share", "shared_share", "framed_share")
+        )
         for _ in range(count):
             u, t = r.random(), int(r.integers(self.first))
             if u < target:
@@ -116,7 +146,9 @@ class Draws:
                 number, text = int(r.choice(self.of_target[t])), self.targets[t].caption
             else:
                 number = int(r.integers(self.first, len(self.concepts)))
-                form = self.targets[t].frame if u < target + shared + framed else str(r.choice(PLAIN))
+                form = (
+                    self.targets[t].frame if u < target + shared + framed else str(r.choice(PLAIN))
+                )
                 text = form.format(self.concepts[number])
             numbers.append(number)
             texts.append("" if r.random() < options["caption_dropout"] else text)
@@ -145,7 +177,10 @@ def worker(rank: int, world: int) -> None:
     start = load_checkpoint(folder, modules, ema, optimizer)
     log = Log(folder / "log.jsonl")
     bar = NoiseSchedule.scaled_linear().alpha_bar.float()
-    total, count = int(os.environ.get("SIDESTEP_STEPS", options["steps"])), options["batch"] // world
+    total, count = (
+        int(os.environ.get("SIDESTEP_STEPS", options["steps"])),
+        options["batch"] // world,
+    )
     running, clock = 0.0, time.monotonic()
     for step in range(start, total):
         r = np.random.default_rng([RECIPE["seed"], step, rank])

@@ -5,16 +5,16 @@ class SidestepError(Exception):
     """A problem the user can act on; the command line prints its sentence without a traceback."""
 
 
-class MissingExtra(SidestepError, ImportError):  # noqa: N818 - names the situation, not a kind of error
+class MissingExtra(SidestepError, ImportError):
     """An optional package is not installed."""
 
     def __init__(self, package: str, install: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs the package {package}, which is not installed. {install}")
+        super().__init__(f"{purpose} needs the package {package}, not installed here. {install}")
 
 
-class BadModel(SidestepError):  # noqa: N818
+class BadModel(SidestepError):
     """A model folder is missing, incomplete or of a family that is not supported."""
 
 
-class BadRecords(SidestepError):  # noqa: N818
+class BadRecords(SidestepError):
     """A record file cannot be read or does not fit the run."""

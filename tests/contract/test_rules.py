@@ -26,7 +26,7 @@ def variants():
                 yield pytest.param(replace(rule, before=before), id=f"{entry.name} {before:g}")
 
 
-every_rule = pytest.mark.parametrize("rule", variants())
+every_rule = pytest.mark.parametrize("rule", list(variants()))
 
 
 def predictions(seed=0, dtype=torch.float32):

@@ -1,10 +1,10 @@
-"""Denoisers small enough to know everything about: exact, counted, with a dip where it is asked for.
+"""A denoiser small enough to know everything about: counted, with a dip where it is asked for.
 
 Only additions, multiplications and divisions: they round alike wherever a number lies in a
 batch, so that a batch can be compared with its singles bit by bit.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -26,7 +26,6 @@ class Toy:
     ids: Tensor  # (B,) which sample each row is
     count: Tensor  # (all samples,) network evaluations made so far, shared by all selections
     variance: float = 0.5
-    seen: list[float] = field(default_factory=list)  # times of the calls
 
     @classmethod
     def make(cls, dips: list[float], shape=(3, 2), seed=0):
@@ -41,7 +40,6 @@ class Toy:
         return replace(self, push=self.push[rows], dip=self.dip[rows], ids=self.ids[rows])
 
     def __call__(self, x: Tensor, level: Level, needs: Needs) -> Prediction:
-        self.seen.append(level.time)
         self.count[self.ids] += needs.uncond + needs.cond
         shrink = level.sigma / (level.alpha**2 * self.variance + level.sigma**2)
         uncond = x * shrink

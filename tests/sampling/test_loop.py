@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from reference import rules_loops
@@ -70,8 +72,7 @@ def test_finer_steps_cost_what_the_released_scripts_cost(time, pairs):
 
 
 @each_rule
-@pytest.mark.parametrize("finer", [None, 60])
-@pytest.mark.parametrize("solver", [DDIM(), DPMSolver()])
+@pytest.mark.parametrize("finer, solver", [(None, DPMSolver()), (None, DDIM()), (30, DPMSolver())])
 def test_a_batch_is_its_singles(rule, finer, solver):
     def run(rows):
         own = rule
@@ -79,7 +80,7 @@ def test_a_batch_is_its_singles(rule, finer, solver):
             own = Static(tuple(rule.time[b] for b in rows), rule.before, rule.after)
         toy = Toy.make(DIPS).select(torch.tensor(rows))
         x = first_noise(16)[rows]
-        return sample(toy, x, own, SCHEDULE, steps=15, finer=finer, solver=solver)
+        return sample(toy, x, own, SCHEDULE, steps=12, finer=finer, solver=solver)
 
     whole = run(list(range(16)))
     for size in (1, 4):
@@ -165,21 +166,19 @@ def test_finer_steps_follow_the_fine_grid_from_each_transition_on():
         torch.testing.assert_close(made.latents[[b]], latents, rtol=1e-9, atol=1e-9)
 
 
-def test_finer_steps_start_the_solver_anew():
-    # The first fine step must be of first order: equal to DDIM's, from the same latents.
-    toy, x, rule = Toy.make([0.5]), first_noise(1), Static(0.5, before=0.0)
-    *_, last = (f for f in frames(toy, x, rule, SCHEDULE.grid(50)) if f.level.timestep >= 500)
-    fine = SCHEDULE.grid_from(last.level, 200)
-    latent, memory = DDIM().step(last.guided.noise, last.x, fine[0], fine[1], None)[0], None
-    clean = (last.x - last.level.sigma * last.guided.noise) / last.level.alpha
-    solver = DPMSolver()
-    _, memory = solver.step(last.guided.noise, last.x, fine[0], fine[1], None)
+def test_finer_steps_start_the_solver_anew_and_use_the_prediction_they_have():
+    rule, grid = Static(0.5, before=0.0), SCHEDULE.grid(50)
+    toy, x = Toy.make([0.5]), first_noise(1)
+    (at,) = (f for f in frames(toy, x, rule, grid) if f.level.timestep == 500)
+    fine = SCHEDULE.grid_from(at.level, 200)
+    # Without a history the first fine step is of first order: DDIM's.
+    latent, _ = DDIM().step(at.guided.noise, at.x, at.level, fine[1], None)
+    _, memory = DPMSolver().step(at.guided.noise, at.x, at.level, fine[1], None)
     for level, after in zip(fine[1:], [*fine[2:], None], strict=True):
-        noise = toy(latent, level, rule.needs(level.time))
-        guided, _ = rule.step(noise, rule.init(1))
-        latent, memory = solver.step(guided.noise, latent, level, after, memory)
-    assert clean.shape == latent.shape
-    made = sample(toy, x, rule, SCHEDULE, finer=200)
+        guided, _ = rule.step(toy(latent, level, rule.needs(level.time)), rule.init(1))
+        latent, memory = DPMSolver().step(guided.noise, latent, level, after, memory)
+    made = sample(Toy.make([0.5]), x, rule, SCHEDULE, finer=200)
+    # DDIM and first-order DPM-Solver++ are one formula in two forms; float64.
     torch.testing.assert_close(made.latents, latent, rtol=1e-9, atol=1e-9)
 
 
@@ -196,7 +195,7 @@ def test_frames_show_each_step_and_end_where_sample_ends():
     seen = list(frames(Toy.make(DIPS), first_noise(16), rule, SCHEDULE.grid(20)))
     made = sample(Toy.make(DIPS), first_noise(16), rule, SCHEDULE, steps=20)
     assert [f.level for f in seen] == SCHEDULE.grid(20)
-    assert all(torch.equal(a.latent, b.x) for a, b in zip(seen, seen[1:], strict=False))
+    assert all(torch.equal(a.latent, b.x) for a, b in pairwise(seen))
     assert torch.equal(seen[-1].latent, made.latents)
     assert torch.equal(torch.stack([f.guided.scale for f in seen]), made.trace.scale)
 

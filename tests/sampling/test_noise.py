@@ -58,8 +58,13 @@ def test_finer_steps_start_where_they_are_and_go_on_below():
 @pytest.mark.parametrize(
     "timestep, snr, edm, flow",
     # Rounded to two digits in the project's study of how Stable Diffusion's t maps to others.
-    [(500, 0.38, 1.62, 0.62), (600, 0.19, 2.28, 0.70), (650, 0.13, 2.75, 0.73), (700, 0.09, 3.33, 0.77)],
-)  # fmt: skip
+    [
+        (500, 0.38, 1.62, 0.62),
+        (600, 0.19, 2.28, 0.70),
+        (650, 0.13, 2.75, 0.73),
+        (700, 0.09, 3.33, 0.77),
+    ],
+)
 def test_conversions_between_families(timestep, snr, edm, flow):
     level = NoiseSchedule.scaled_linear().level(timestep)
     half = 0.005 + 1e-9  # half of the last digit

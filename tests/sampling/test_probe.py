@@ -4,7 +4,7 @@ import torch
 from reference.toy import Toy, first_noise
 from scipy.signal import argrelextrema
 
-from sidestep.guidance import Constant
+from sidestep.guidance import Constant, Static
 from sidestep.sampling import NoiseSchedule, frames, probe_and_sample, sample
 from sidestep.sampling.probe import transitions
 
@@ -46,14 +46,7 @@ def test_the_special_cases(distances, step, none):
     assert (int(found), bool(missing)) == (step, none)
 
 
-class Swinging(Toy):
-    """Pushes that change sign with time, so that latents turn and their distances have minima."""
-
-    def __call__(self, x, level, needs):
-        turned = 1 - 8 * abs(level.time - 0.5) if level.timestep % 40 > 10 else 1.0
-        prediction = super().__call__(x, level, needs)
-        cond = prediction.uncond + turned * (prediction.cond - prediction.uncond)
-        return type(prediction)(prediction.uncond, cond, level.time)
+DIPS = [0.9, 0.8, 0.7, 0.6, 0.4, 0.2, 0.95]
 
 
 def probed(toy, x, before, steps):
@@ -66,14 +59,27 @@ def probed(toy, x, before, steps):
     return [released_rule(row) for row in rows]
 
 
-def test_the_second_run_switches_where_the_probe_says_from_the_same_noise():
-    x, dips = first_noise(6), [0.9, 0.8, 0.7, 0.6, 0.4, 0.2]
-    expected = probed(Swinging.make(dips), x, -2.0, 20)
-    made = probe_and_sample(Swinging.make(dips), x, SCHEDULE, before=-2.0, steps=20)
+@pytest.mark.parametrize("steps", [6, 20, 50])
+def test_the_second_run_switches_where_the_probe_says_from_the_same_noise(steps):
+    x = first_noise(7)
+    expected = probed(Toy.make(DIPS), x, -2.0, steps)
+    made = probe_and_sample(Toy.make(DIPS), x, SCHEDULE, before=-2.0, steps=steps)
     assert made.trace.transition.tolist() == expected
     for b, step in enumerate(expected):
-        assert made.trace.scale[:, b].tolist() == [-2.0] * step + [7.5] * (20 - step)
-    assert len(set(expected)) > 1  # the samples differ, or nothing was shown
+        assert made.trace.scale[:, b].tolist() == [-2.0] * step + [7.5] * (steps - step)
+    assert len(set(expected)) > 4  # the samples differ, or nothing was shown
+    second = Static(tuple(SCHEDULE.grid(steps)[k].time for k in expected), before=-2.0)
+    again = sample(Toy.make(DIPS), x, second, SCHEDULE, steps=steps)
+    assert torch.equal(made.latents, again.latents)
+
+
+def test_a_probe_without_a_minimum_stands_in_step_5_and_says_so():
+    made = probe_and_sample(Toy.make(DIPS), first_noise(7), SCHEDULE, before=-2.0, steps=6)
+    assert made.trace.fell_back.tolist() == [False] * 6 + [True]
+    assert int(made.trace.transition[6]) == 5
+    # A run without a step 5 switches at its last one.
+    made = probe_and_sample(Toy.make(DIPS), first_noise(7), SCHEDULE, before=-2.0, steps=2)
+    assert made.trace.transition.tolist() == [1] * 7 and made.trace.fell_back.all()
 
 
 @pytest.mark.parametrize("before", [-7.5, 0.0, 1.0])
@@ -87,31 +93,14 @@ def test_nfe_counts_both_runs(before, finer):
 
 
 def test_a_batch_is_its_singles():
-    x, dips = first_noise(6), [0.9, 0.8, 0.7, 0.6, 0.4, 0.2]
-    whole = probe_and_sample(Swinging.make(dips), x, SCHEDULE, before=-2.0, steps=20)
-    for b in range(6):
-        one = Swinging.make(dips).select(torch.tensor([b]))
+    x = first_noise(7)
+    whole = probe_and_sample(Toy.make(DIPS), x, SCHEDULE, before=-2.0, steps=20)
+    for b in range(7):
+        one = Toy.make(DIPS).select(torch.tensor([b]))
         alone = probe_and_sample(one, x[[b]], SCHEDULE, before=-2.0, steps=20)
         # The latents round alike to the bit; the transitions are whole numbers.
         assert torch.equal(alone.latents[0], whole.latents[b])
         assert alone.trace.transition[0] == whole.trace.transition[b]
-
-
-def test_a_probe_without_a_minimum_falls_back_to_step_5_and_says_so():
-    class Still(Toy):
-        """Predicts no push at all: the latents of a Gaussian shrink on one ray."""
-
-        def __call__(self, x, level, needs):
-            return type(super().__call__(x, level, needs))(x * 0.5, x * 0.5 + 0.0, level.time)
-
-    toy = Still.make([0.5])
-    distances = [
-        1 - torch.cosine_similarity(f.latent.flatten(1), f.x.flatten(1))
-        for f in frames(toy, first_noise(1), Constant(-2.0), SCHEDULE.grid(20))
-    ]
-    assert float(torch.stack(distances).abs().max()) < 1e-12  # nothing but rounding
-    flat, missing = transitions(torch.zeros(20, 1, dtype=torch.float64))
-    assert (int(flat), bool(missing)) == (5, True)
 
 
 def test_a_scale_that_is_no_number_is_refused():
@@ -119,11 +108,3 @@ def test_a_scale_that_is_no_number_is_refused():
         probe_and_sample(Toy.make([0.5]), first_noise(1), SCHEDULE, before=float("nan"))
     with pytest.raises(ValueError, match="after is nan"):
         probe_and_sample(Toy.make([0.5]), first_noise(1), SCHEDULE, after=float("nan"), steps=6)
-
-
-def test_the_probe_is_constant_guidance_at_before():
-    toy = Toy.make([0.5])
-    probe = sample(toy, first_noise(1), Constant(-7.5), SCHEDULE).trace
-    both = probe_and_sample(toy, first_noise(1), SCHEDULE).trace
-    step = int(both.transition)
-    assert torch.equal(both.gap[: step + 1], probe.gap[: step + 1])

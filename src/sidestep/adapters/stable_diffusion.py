@@ -86,7 +86,10 @@ class StableDiffusion:
     def encode(self, prompts: Sequence[str]) -> Tensor:
         """Prompt embeddings, (B, tokens, width); longer prompts are cut at `max_tokens`."""
         tokens = self.pipe.tokenizer(
-            list(prompts), padding="max_length", max_length=self.max_tokens, truncation=True,
+            list(prompts),
+            padding="max_length",
+            max_length=self.max_tokens,
+            truncation=True,
             return_tensors="pt",
         )
         mask = None
@@ -133,7 +136,9 @@ class ConditionedUNet:
 
     def _noise(self, x: Tensor, level: Level, hidden: Tensor) -> Tensor:
         unet = self.model.pipe.unet
-        output = unet(x.to(unet.dtype), level.timestep, hidden, return_dict=False)[0].float()
+        output: Tensor = unet(x.to(unet.dtype), level.timestep, hidden, return_dict=False)[
+            0
+        ].float()
         if self.model.prediction_type == "v_prediction":
-            return level.alpha * output + level.sigma * x
-        return output  # type: ignore[no-any-return]
+            output = level.alpha * output + level.sigma * x
+        return output

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from sidestep.errors import BadRecords
 
+Kind = Literal["target", "ordinary", "other"]
 OpenedBy = Literal["start", "time", "signal", "fallback", "never"]
 
 
@@ -24,7 +25,7 @@ class Record:
     method: str  # registry name of the rule: constant, static, dynamic, probe
     settings: dict[str, Any]  # the rule's fields
     before: float | None  # scale before the transition; None for a rule without one
-    kind: Literal["target", "ordinary", "other"]
+    kind: Kind
     prompt: str
     seed: int  # of the first noise, see rng.image_seed
     draw: int  # number of the image among those of its prompt and rule
@@ -63,7 +64,9 @@ def _parse(path: Path) -> Iterator[Record]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise BadRecords(f"{path} cannot be read ({error}); give the records.jsonl of a run") from error
+        raise BadRecords(
+            f"{path} cannot be read ({error}); give the records.jsonl of a run"
+        ) from error
     if not lines:
         raise BadRecords(f"{path} holds no records; the run that wrote it did not get that far")
     for number, line in enumerate(lines, start=1):

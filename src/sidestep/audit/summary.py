@@ -33,8 +33,10 @@ class Row:
 
 
 def row(records: Sequence[Record]) -> Row:
-    """Aggregate scored records of one rule and kind; raises ValueError for none or unscored ones."""
-    if not records or any(r.copy is None or r.agreement is None or r.recipe is None for r in records):
+    """Aggregate scored records of one rule and kind; ValueError for none or unscored ones."""
+    if not records or any(
+        r.copy is None or r.agreement is None or r.recipe is None for r in records
+    ):
         raise ValueError("a summary row needs at least one record, and every record scored")
     n = len(records)
     copies = sum(bool(r.copy) for r in records)

@@ -85,9 +85,15 @@ def run_demo(
     scorer = Scorer(training, control, recipes(), report=report)
     header = generate.settings_of_run(
         model={"name": "embedded", "folder": "sidestep/models/embedded/weights"},
-        seed=seed, steps=50, scale=7.5, sampler="DPM-Solver++ 2M, 50 steps", batch=batch,
+        seed=seed,
+        steps=50,
+        scale=7.5,
+        sampler="DPM-Solver++ 2M, 50 steps",
+        batch=batch,
         rules=[generate.header_of(m) for m in methods()],
-        notes=[] if sscd.available() else [
+        notes=[]
+        if sscd.available()
+        else [
             "SSCD is not installed, so pixel correlation decides what is a copy. "
             "`sidestep doctor` prints the line that installs it."
         ],

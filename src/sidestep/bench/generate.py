@@ -4,6 +4,7 @@ The unit of work is one batch; every image depends on its own prompt and seed al
 size changes nothing but rounding. Records reach the disk after each rule.
 """
 
+import json
 import platform
 import re
 import sys
@@ -21,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from sidestep import registry
-from sidestep.audit.records import OpenedBy, Record
+from sidestep.audit.records import Kind, OpenedBy, Record, append, write_atomic
 from sidestep.errors import SidestepError
 from sidestep.guidance.base import Rule
 from sidestep.rng import image_seed, noise
@@ -41,7 +42,11 @@ class Model(Protocol):
     """What generating needs of a text-to-image model."""
 
     schedule: NoiseSchedule
-    latent_shape: tuple[int, ...]
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Shape of one latent."""
+        ...
 
     def denoiser(self, prompts: Sequence[str]) -> Denoiser:
         """The network with one prompt per sample."""
@@ -67,7 +72,11 @@ class Method:
         return re.sub(r"[^a-z0-9]+", "-", self.label.lower()).strip("-")
 
     def sample(
-        self, denoiser: Denoiser, x: Tensor, schedule: NoiseSchedule, steps: int,
+        self,
+        denoiser: Denoiser,
+        x: Tensor,
+        schedule: NoiseSchedule,
+        steps: int,
         finer: int | None,
     ) -> Sample:
         """Sample one batch from first noise."""
@@ -92,7 +101,8 @@ def method(name: str, label: str | None = None, **settings: Any) -> Method:
     unknown = sorted(set(settings) - known)
     if unknown:
         raise SidestepError(
-            f"the rule {name} has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}"
+            f"the rule {name} has no setting {', '.join(unknown)}; "
+            f"it has {', '.join(sorted(known))}"
         )
     settings = defaults | settings
     rule = None if name == "probe" else entry.load()(**settings)
@@ -107,7 +117,7 @@ class Job(NamedTuple):
 
     prompt: str
     draw: int
-    kind: str = "other"
+    kind: Kind = "other"
 
 
 class Batch(NamedTuple):
@@ -119,8 +129,15 @@ class Batch(NamedTuple):
 
 
 def make(
-    model: Model, jobs: Sequence[Job], how: Method, *, seed: int = 0, steps: int = 50,
-    batch: int = 16, finer: int | None = None, report: Report = silent,
+    model: Model,
+    jobs: Sequence[Job],
+    how: Method,
+    *,
+    seed: int = 0,
+    steps: int = 50,
+    batch: int = 16,
+    finer: int | None = None,
+    report: Report = silent,
 ) -> Batch:
     """Every job through one method."""
     if batch < 1:
@@ -150,9 +167,7 @@ def opened_by(how: Method, transition: int, fell_back: bool) -> OpenedBy:
     return starts.get(how.name, "signal")
 
 
-def records(
-    out: Path, jobs: Sequence[Job], how: Method, made: Batch, seed: int
-) -> list[Record]:
+def records(out: Path, jobs: Sequence[Job], how: Method, made: Batch, seed: int) -> list[Record]:
     """Write the pictures and the trace of one method; its unscored records."""
     (out / "images" / how.slug).mkdir(parents=True, exist_ok=True)
     (out / "traces").mkdir(exist_ok=True)
@@ -165,16 +180,28 @@ def records(
         before = how.settings.get("before")
         rows.append(
             Record(
-                rule=how.label, method=how.name, settings=how.settings,
+                rule=how.label,
+                method=how.name,
+                settings=how.settings,
                 before=before if isinstance(before, int | float) else None,
-                kind=job.kind, prompt=job.prompt,  # type: ignore[arg-type]
-                seed=image_seed(seed, job.prompt, job.draw), draw=job.draw, image=name,
+                kind=job.kind,
+                prompt=job.prompt,
+                seed=image_seed(seed, job.prompt, job.draw),
+                draw=job.draw,
+                image=name,
                 transition=step if step >= 0 else None,
                 transition_time=float(made.trace.time[step]) if step >= 0 else None,
                 opened_by=opened_by(how, step, bool(made.trace.fell_back[i])),
-                nfe=int(made.trace.nfe[i]), seconds=made.seconds[i],
-                nearest=None, nearest_image=None, similarity={}, recipe=None, threshold=None,
-                copy=None, agreement=None, spread=None,
+                nfe=int(made.trace.nfe[i]),
+                seconds=made.seconds[i],
+                nearest=None,
+                nearest_image=None,
+                similarity={},
+                recipe=None,
+                threshold=None,
+                copy=None,
+                agreement=None,
+                spread=None,
             )
         )
     return rows
@@ -199,6 +226,55 @@ def settings_of_run(**more: Any) -> dict[str, Any]:
 def header_of(how: Method) -> dict[str, Any]:
     """A method as the run header lists it."""
     return {
-        "rule": how.label, "method": how.name, "settings": how.settings, "slug": how.slug,
+        "rule": how.label,
+        "method": how.name,
+        "settings": how.settings,
+        "slug": how.slug,
         "trace": f"traces/{how.slug}.safetensors",
     }
+
+
+def run(
+    model: Model,
+    model_name: str,
+    prompts: Sequence[str],
+    rules: Sequence[Method],
+    out: Path,
+    *,
+    seed: int = 0,
+    draws: int = 1,
+    steps: int = 50,
+    batch: int = 16,
+    finer: int | None = None,
+    report: Report = silent,
+) -> list[Record]:
+    """Sample every prompt `draws` times with each rule into a run folder; unscored records.
+
+    Raises SidestepError for no prompts, an empty prompt or no draws.
+    """
+    if not prompts or any(not p.strip() for p in prompts):
+        raise SidestepError("a prompt is empty; give each picture a caption to show")
+    if draws < 1:
+        raise SidestepError(f"draws is {draws}; ask for at least one picture of each prompt")
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / "records.jsonl"
+    file.unlink(missing_ok=True)
+    header = settings_of_run(
+        model={"name": model_name},
+        seed=seed,
+        steps=steps,
+        finer=finer,
+        batch=batch,
+        rules=[header_of(m) for m in rules],
+    )
+    write_atomic(out / "run.json", json.dumps(header, indent=2))
+    jobs = [Job(prompt, draw) for prompt in prompts for draw in range(draws)]
+    rows: list[Record] = []
+    for how in rules:
+        made = make(
+            model, jobs, how, seed=seed, steps=steps, batch=batch, finer=finer, report=report
+        )
+        part = records(out, jobs, how, made, seed)
+        append(file, part)
+        rows += part
+    return rows

@@ -34,8 +34,12 @@ class Scorer:
     """
 
     def __init__(
-        self, training: Labelled, control: Labelled, recipes: Sequence[Recipe],
-        rate: float = 0.01, report: Report = silent,
+        self,
+        training: Labelled,
+        control: Labelled,
+        recipes: Sequence[Recipe],
+        rate: float = 0.01,
+        report: Report = silent,
     ) -> None:
         self.training, self.recipes = training, list(recipes)
         self.references: dict[str, NDArray[np.float32]] = {}

@@ -50,4 +50,5 @@ def averages(length: int, side: int) -> NDArray[np.float64]:
     pixels = np.arange(length + 1)
     low = np.maximum(edges[:-1, None], pixels[None, :-1])
     high = np.minimum(edges[1:, None], pixels[None, 1:])
-    return np.clip(high - low, 0, None) * (side / length)
+    shares: NDArray[np.float64] = np.clip(high - low, 0, None) * (side / length)
+    return shares

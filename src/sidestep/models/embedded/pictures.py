@@ -10,7 +10,7 @@ import hashlib
 import tomllib
 from functools import cache
 from importlib.resources import files
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +48,7 @@ class Picture(NamedTuple):
 
 
 @cache
-def _vocabulary() -> dict[str, list[str]]:
+def _vocabulary() -> dict[str, Any]:
     text = files(__package__).joinpath("vocabulary.toml").read_text(encoding="utf-8")
     return tomllib.loads(text)
 
@@ -62,8 +62,8 @@ def concepts() -> tuple[str, ...]:
 @cache
 def targets() -> tuple[Target, ...]:
     """The scenes the model memorizes."""
-    rows: list[dict[str, object]] = _vocabulary()["targets"]  # type: ignore[assignment]
-    return tuple(Target(str(r["frame"]), str(r["concept"]), tuple(r["props"])) for r in rows)  # type: ignore[arg-type, call-overload]
+    rows = _vocabulary()["targets"]
+    return tuple(Target(r["frame"], r["concept"], tuple(r["props"])) for r in rows)
 
 
 @cache
@@ -98,24 +98,26 @@ def _field(r: np.random.Generator, pattern: str) -> NDArray[np.float64]:
     across = -x * np.sin(angle) + y * np.cos(angle)
     cx, cy = r.uniform(0.2, 0.8, 2)
     count = r.uniform(2, 4.5)
+    value: NDArray[np.float64]
     match pattern:
         case "flat":
-            return np.zeros((SIDE, SIDE))
+            value = np.zeros((SIDE, SIDE))
         case "gradient":
-            return np.clip(along - along.min(), 0, None) / np.ptp(along)
+            value = np.clip(along - along.min(), 0, None) / np.ptp(along)
         case "stripes":
-            return 0.5 + 0.5 * np.tanh(4 * np.sin(2 * np.pi * (along * count + phase)))
+            value = 0.5 + 0.5 * np.tanh(4 * np.sin(2 * np.pi * (along * count + phase)))
         case "checker":
             wave = np.sin(np.pi * along * count) * np.sin(np.pi * across * count)
-            return 0.5 + 0.5 * np.tanh(6 * wave)
+            value = 0.5 + 0.5 * np.tanh(6 * wave)
         case "rings":
             radius = np.hypot(x - cx, y - cy)
-            return 0.5 + 0.5 * np.tanh(4 * np.sin(2 * np.pi * (radius * count + phase)))
+            value = 0.5 + 0.5 * np.tanh(4 * np.sin(2 * np.pi * (radius * count + phase)))
         case "rays":
             turn = np.arctan2(y - cy, x - cx)
-            return 0.5 + 0.5 * np.tanh(4 * np.sin(turn * round(count * 2) + 2 * np.pi * phase))
+            value = 0.5 + 0.5 * np.tanh(4 * np.sin(turn * round(count * 2) + 2 * np.pi * phase))
         case _:
             raise ValueError(f"pattern is {pattern!r}; it must be a name used in this file")
+    return value
 
 
 def _ground(r: np.random.Generator, patterns: list[str], colours: int) -> NDArray[np.float64]:
