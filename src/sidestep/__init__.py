@@ -20,7 +20,6 @@ __all__ = [
     "Static",
     "Trace",
     "__version__",
-    "generate",
     "load",
     "rules",
     "sample",
@@ -32,7 +31,6 @@ _WHERE = {
     "Scheduled": "sidestep.guidance",
     "Static": "sidestep.guidance",
     "Trace": "sidestep.sampling",
-    "generate": "sidestep.bench.generate",
     "load": "sidestep.adapters.stable_diffusion",
     "sample": "sidestep.sampling",
 }

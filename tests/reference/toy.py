@@ -28,12 +28,10 @@ class Toy:
     variance: float = 0.5
 
     @classmethod
-    def make(cls, dips: list[float], shape=(3, 2), seed=0):
+    def make(cls, dips: list[float], shape=(3, 2)):
         batch = len(dips)
-        push = torch.randn(
-            batch, *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
-        )
         count = torch.zeros(batch, dtype=torch.int64)
+        push = first_noise(batch, shape, seed=1000)
         return cls(push, torch.tensor(dips, dtype=torch.float64), torch.arange(batch), count)
 
     def select(self, rows):
@@ -53,12 +51,8 @@ class Toy:
 
 
 def first_noise(batch, shape=(3, 2), seed=1):
-    """First noise (B, *S), float64, row by row from its own seed."""
-    return torch.stack(
-        [
-            torch.randn(
-                shape, generator=torch.Generator().manual_seed(seed + b), dtype=torch.float64
-            )
-            for b in range(batch)
-        ]
-    )
+    """First noise (B, *S), float64, each row from its own seed."""
+    noise = torch.zeros(batch, *shape, dtype=torch.float64)
+    for b in range(batch):
+        noise[b].normal_(generator=torch.Generator().manual_seed(seed + b))
+    return noise

@@ -177,8 +177,13 @@ class Generalizer:
 
 
 def _mixture(
-    x: Tensor, level: Level, needs: Needs, points: Tensor, variances: Tensor | float,
-    cond_weights: Tensor, uncond_weights: Tensor | None,
+    x: Tensor,
+    level: Level,
+    needs: Needs,
+    points: Tensor,
+    variances: Tensor | float,
+    cond_weights: Tensor,
+    uncond_weights: Tensor | None,
 ) -> Prediction:
     """Both exact predictions of a mixture; the distances to its points are computed once."""
     _check_call(x, level, torch.Size([len(cond_weights), *points.shape[1:]]))
@@ -219,7 +224,9 @@ def _check_call(x: Tensor, level: Level, shape: torch.Size) -> None:
 
 def _check_mixture(points: Tensor, cond_weights: Tensor, uncond_weights: Tensor | None) -> None:
     if not points.is_floating_point() or not bool(points.isfinite().all()):
-        raise ValueError(f"points are {points.dtype} or hold nan or inf; give finite float pictures")
+        raise ValueError(
+            f"points are {points.dtype} or hold nan or inf; give finite float pictures"
+        )
     number = len(points)
     _check_weights("cond_weights", cond_weights, (len(cond_weights), number))
     if uncond_weights is not None:

@@ -41,6 +41,4 @@ def _kernel(products: NDArray[np.float64], width: int) -> NDArray[np.float64]:
 def _total(a: NDArray[np.float64], b: NDArray[np.float64], chunk: int) -> float:
     """The sum of the kernel over every pair."""
     width = a.shape[1]
-    return sum(
-        float(_kernel(a[i : i + chunk] @ b.T, width).sum()) for i in range(0, len(a), chunk)
-    )
+    return sum(float(_kernel(a[i : i + chunk] @ b.T, width).sum()) for i in range(0, len(a), chunk))

@@ -128,7 +128,7 @@ def scatter(points: Sequence[Point], *, ylabel: str, ceiling: float | None, name
     `ceiling` is what real drawings reach, None where that is not known.
     """
     with rc_context(STYLE):
-        figure, axes = _axes(7.2, 4.4)
+        figure, axes = _axes(5.8, 4.0)
         right = max([p.high for p in points] + [0.1])
         highs = [p.agreement for p in points] + ([ceiling] if ceiling is not None else [])
         bottom = max(0.0, min(highs) - 0.12)
@@ -174,33 +174,27 @@ def _label(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
         for dx, align in ((8, "left"), (-8, "right"), (0, "center"))
     ]
     for p in sorted(points, key=lambda p: (p.agreement, p.copies)):
-        best: tuple[float, Annotation, Bbox] | None = None
+        options = []
         for dx, dy, align in places:
-            far = abs(dy) > 10
-            text = axes.annotate(
-                p.label, (p.copies, p.agreement), (dx, dy), textcoords="offset points",
-                ha=align, va="center", color=INK, fontsize=9, zorder=5,
-                arrowprops={"arrowstyle": "-", "color": SOFT, "lw": 0.6, "shrinkB": 4} if far else None,
-            )  # fmt: skip
-            # Without its leader line, whose box would count as text.
-            box = _text_box(text, renderer)
+            text = _name(axes, p, dx, dy, align, leader=False)
+            box = Bbox.from_extents(*text.get_window_extent(renderer).extents)
+            text.remove()
             cost = sum(_overlap(box, other) for other in taken) + 0.5 * abs(dy)
             cost += 10 * (_area(box) - _overlap(box, frame))
-            if best is None or cost < best[0]:
-                if best is not None:
-                    best[1].remove()
-                best = (cost, text, box)
-            else:
-                text.remove()
-        if best is not None:
-            taken.append(best[2])
+            options.append((cost, dx, dy, align, box))
+        _, dx, dy, align, box = min(options, key=lambda option: option[0])
+        _name(axes, p, dx, dy, align, leader=abs(dy) > 10)
+        taken.append(box)
 
 
-def _text_box(text: Annotation, renderer: Any) -> Bbox:
-    arrow, text.arrow_patch = text.arrow_patch, None
-    box = text.get_window_extent(renderer)
-    text.arrow_patch = arrow
-    return Bbox.from_extents(*box.extents)
+def _name(axes: Axes, p: Point, dx: float, dy: float, align: str, *, leader: bool) -> Annotation:
+    line = {"arrowstyle": "-", "color": SOFT, "lw": 0.6, "shrinkB": 4} if leader else None
+    text = axes.annotate(
+        p.label, (p.copies, p.agreement), (dx, dy), textcoords="offset points", ha=align,
+        va="center", color=INK, fontsize=9, zorder=5, arrowprops=line,
+    )  # fmt: skip
+    text.set_in_layout(False)  # else a name would move the axes it was placed in
+    return text
 
 
 def _area(box: Bbox) -> float:
@@ -240,11 +234,12 @@ def _svg(figure: Figure, name: str) -> str:
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{key}-", text)
     # A hundredth of a point is more than a screen shows, and halves the size.
     text = re.sub(r' d="[^"]*"', lambda m: re.sub(r"(\.\d\d)\d+", r"\1", m[0]), text)
-    text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
+    # A <style> in one chart would rule the whole page.
+    text = re.sub(r"<!--.*?-->\s*|<defs>\s*<style.*?</defs>\s*", "", text, flags=re.DOTALL)
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, variable)
     # The page's own typeface and width; the viewBox keeps the proportions.
-    text = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", text)
+    text = re.sub(r'font-family: [^;"]*;? ?', "", text)
     width, height = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text).groups()  # type: ignore[union-attr]
     head = f'<svg role="img" aria-label="{_attribute(name)}" viewBox="0 0 {width} {height}" '
     return re.sub(r"<svg [^>]*>", lambda _: head + 'xmlns:xlink="http://www.w3.org/1999/xlink">', text, count=1)

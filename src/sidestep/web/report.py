@@ -1,0 +1,277 @@
+"""The HTML report of a run: one file that opens offline and asks the network for nothing.
+
+Its content security policy forbids scripts and every outside address, and the template escapes
+all text, so a report made from somebody else's records is safe to open.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from sidestep import registry
+from sidestep.audit.records import Record, write_atomic
+from sidestep.web import charts, words
+from sidestep.web.run import Line, Run, load
+
+OPEN_ROWS = 8  # prompts of the grid that show at once
+MAX_PICTURES = 420  # inlined at most, which keeps a report under about 10 MB
+MAX_CURVES = 24  # drawn at most for one rule and kind of prompt
+MAX_CHARTS = 24  # rules with a chart at most
+OWN_PLACE = {"rules", "calibration", "versions", "references", "notes"}  # not in the facts list
+
+
+class Cell(NamedTuple):
+    """A picture of the grid. `src` is a data: URI, None for a picture that was not made."""
+
+    head: str
+    src: str | None
+    alt: str
+    note: str
+    copy: bool
+
+
+class Row(NamedTuple):
+    """A prompt of the grid."""
+
+    prompt: str
+    cells: list[Cell]
+
+
+class Grid(NamedTuple):
+    """The prompts of one kind: some open, some behind a fold, the rest only counted."""
+
+    kind: str
+    heads: list[str]
+    open: list[Row]
+    folded: list[Row]
+    total: int
+    training: bool  # whether the first column shows training pictures
+
+
+class Chart(NamedTuple):
+    """Gap curves of one rule and the sentences under them."""
+
+    rule: str
+    svg: Markup
+    said: list[str]
+
+
+def write_report(run_folder: Path, out: Path | None = None) -> Path:
+    """Write the report of a run folder; returns its path.
+
+    Args:
+        run_folder: as described in `sidestep.audit.records`.
+        out: the file to write, `report.html` in the run folder if None.
+
+    Raises:
+        BadRecords: a file of the run is damaged; an earlier report is left as it was.
+        OSError: the report cannot be written.
+    """
+    out = Path(run_folder) / "report.html" if out is None else Path(out)
+    write_atomic(out, render(load(run_folder)))
+    return out
+
+
+def render(run: Run) -> str:
+    """The report as text; the same run gives the same text."""
+    environment = Environment(
+        loader=PackageLoader("sidestep.web"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.globals |= {"percent": words.percent, "opened": words.opened, "KINDS": words.KINDS}
+    kind = words.headline_kind(run.summary)
+    page = environment.get_template("report.html.j2").render(
+        header=run.header,
+        title=_title(run),
+        verdict=words.verdict(run),
+        notes=[*_listed(run.header.get("notes")), *run.notes],
+        grids=grids(run),
+        charts=gap_charts(run),
+        charts_left_out=max(0, len(run.traces) - MAX_CHARTS),
+        scatter=_scatter(run, kind),
+        kind=kind,
+        summary=_by_kind(run),
+        plain=words.plain_rule(run, kind) if kind else None,
+        best=words.best_rule(run, kind) if kind else None,
+        rules=_rules(run),
+        facts=_facts(run.header),
+        calibration=_table(run.header.get("calibration")),
+        versions=_pairs(run.header.get("versions")),
+        limits=words.limits(run),
+        pictures=len(run.every),
+    )
+    return page.rstrip("\n") + "\n"
+
+
+def grids(run: Run) -> list[Grid]:
+    """The grids of the kinds a run has, the headline kind first."""
+    every = {kind: run.lines(kind) for kind in words.KINDS}
+    every = {kind: lines for kind, lines in every.items() if lines}
+    left = MAX_PICTURES // (len(run.rules) + 1)
+    result = []
+    for place, (kind, lines) in enumerate(every.items()):
+        most = left - OPEN_ROWS * (len(every) - 1) if place == 0 else OPEN_ROWS
+        shown = lines[: max(1, min(most, left))]
+        left = max(1, left - len(shown))
+        training = any(line.training for line in shown)
+        rows = [_row(run, line, training) for line in shown]
+        split = OPEN_ROWS if place == 0 else 0
+        heads = [*(["training picture"] if training else []), *run.rules]
+        result.append(Grid(kind, heads, rows[:split], rows[split:], len(lines), training))
+    return result
+
+
+def _row(run: Run, line: Line, training: bool) -> Row:
+    cells = []
+    if training:
+        src = run.data_uri(line.training) if line.training else None
+        cells.append(Cell("training picture", src, f"training picture of “{line.prompt}”", "", False))
+    cells += [_cell(run, rule, record) for rule, record in line.cells.items()]
+    return Row(line.prompt, cells)
+
+
+def _cell(run: Run, rule: str, record: Record | None) -> Cell:
+    if record is None:
+        return Cell(rule, None, f"{rule}: not made", "", False)
+    similarity = record.similarity.get(record.recipe or "")
+    if similarity is None:
+        note = f"on at {record.transition_time:.2f}" if record.transition_time is not None else ""
+        if record.opened_by == "never":
+            note = "never on"
+        return Cell(rule, run.data_uri(record.image), f"{rule}: {record.prompt}", note, False)
+    word = "copy" if record.copy else "no copy"
+    alt = f"{rule}: {word}, similarity {similarity:.2f} to training picture {record.nearest}"
+    return Cell(rule, run.data_uri(record.image), alt, f"{similarity:.2f}", bool(record.copy))
+
+
+def gap_charts(run: Run) -> list[Chart]:
+    """A chart per rule with a trace, all on the same gap axis."""
+    every = {
+        rule: charts.curves(trace, run.records[rule])
+        for rule, trace in list(run.traces.items())[:MAX_CHARTS]
+    }
+    drawn = [c.gap[:, :MAX_CURVES] for kinds in every.values() for c in kinds.values()]
+    finite = [float(g[np.isfinite(g)].max()) for g in drawn if np.isfinite(g).any()]
+    top = max(finite, default=0.0) or 1.0
+    result = []
+    for rule, kinds in every.items():
+        name = f"gap over time under {rule}"
+        svg = charts.gap_chart(kinds, top=top, shown=MAX_CURVES, name=name)
+        said = [_opened(run.records[rule], kind, c) for kind, c in kinds.items()]
+        if any(np.isnan(c.gap).any() for c in kinds.values()):
+            said.append("No gap where the rule needed only one of the two predictions.")
+        result.append(Chart(rule, Markup(svg), said))
+    return result
+
+
+def _opened(records: list[Record], kind: str, curves: charts.Curves) -> str:
+    """What turned guidance on for the samples of a kind, and how many of them are drawn."""
+    rows = [r for r in records if r.kind == kind]
+    names = {
+        "start": "guided from the start", "time": "on at the set time", "signal": "by signal",
+        "fallback": "by fallback", "never": "never on",
+    }  # fmt: skip
+    by = [r.opened_by for r in rows]
+    parts = [f"{by.count(key)} {name}" for key, name in names.items() if key in by]  # type: ignore[arg-type]
+    if set(by) == {"start"}:
+        parts = [names["start"]]
+    times = [r.transition_time for r in rows if r.transition_time is not None]
+    if times and set(by) != {"start"}:
+        parts.append(f"median time {float(np.median(times)):.2f}")
+    drawn = min(MAX_CURVES, curves.gap.shape[1])
+    parts.append(f"{drawn} of {len(rows)} samples drawn")
+    return f"{words.KINDS[kind][0].capitalize()}: {', '.join(parts)}."
+
+
+def _scatter(run: Run, kind: str | None) -> Markup | None:
+    if kind is None:
+        return None
+    points = [
+        charts.Point(
+            rule, row[kind]["copy_share"], row[kind]["copy_low"], row[kind]["copy_high"],
+            row[kind]["agreement_r5"],
+        )
+        for rule, row in run.summary.items()
+        if kind in row
+    ]  # fmt: skip
+    ceiling = run.header.get("agreement_ceiling")
+    r5 = ceiling.get("r5") if isinstance(ceiling, dict) else None
+    return Markup(
+        charts.scatter(
+            points,
+            ylabel="agreement with the prompt (R@5)",
+            ceiling=float(r5) if isinstance(r5, int | float) else None,
+            name=f"rules by share of copies and agreement, {words.KINDS[kind][0]}",
+        )
+    )
+
+
+def _by_kind(run: Run) -> dict[str, dict[str, dict[str, Any]]]:
+    """{kind: {rule: row}} in the order of the kinds."""
+    return {
+        kind: rows
+        for kind in words.KINDS
+        if (rows := {rule: row[kind] for rule, row in run.summary.items() if kind in row})
+    }
+
+
+def _title(run: Run) -> str:
+    model = run.header.get("model")
+    name = model.get("name") if isinstance(model, dict) else model
+    return f"Memorization report: {name}" if name else "Memorization report"
+
+
+def _rules(run: Run) -> list[dict[str, str]]:
+    """What each rule is, from its first record."""
+    known = {e.name: e for e in registry.entries()}
+    result = []
+    for rule, rows in run.records.items():
+        entry = known.get(rows[0].method)
+        about = f"{entry.summary} ({entry.source})" if entry else "not known to this version"
+        settings = _value(rows[0].settings)
+        result.append({"rule": rule, "method": rows[0].method, "about": about, "settings": settings})
+    return result
+
+
+def _facts(header: dict[str, Any]) -> list[tuple[str, str]]:
+    names = {"created": "made", "scale": "guidance scale", "agreement_ceiling": "real drawings"}
+    return [
+        (names.get(key, key.replace("_", " ")), _value(value))
+        for key, value in header.items()
+        if key not in OWN_PLACE
+    ]
+
+
+def _pairs(value: object) -> list[tuple[str, str]]:
+    return [(str(k), _value(v)) for k, v in value.items()] if isinstance(value, dict) else []
+
+
+def _listed(value: object) -> list[str]:
+    return [_value(v) for v in value] if isinstance(value, list) else []
+
+
+def _table(value: object) -> dict[str, list[Any]]:
+    """A list of objects as a heading and rows of text."""
+    rows = [r for r in value if isinstance(r, dict)] if isinstance(value, list) else []
+    heads = list(dict.fromkeys(key for row in rows for key in row))
+    return {"heads": heads, "rows": [[_value(row.get(h)) for h in heads] for row in rows]}
+
+
+def _value(value: object) -> str:
+    """A JSON value in readable text."""
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.4g}"
+        case dict():
+            return ", ".join(f"{k} {_value(v)}" for k, v in value.items())
+        case list() | tuple():
+            return ", ".join(_value(v) for v in value)
+        case _:
+            return str(value)
