@@ -44,7 +44,7 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> "StableDiffusi
         ) from error
     try:
         pipe = StableDiffusionPipeline.from_pretrained(
-            path, local_files_only=True, safety_checker=None, torch_dtype=torch.float32
+            path, local_files_only=True, safety_checker=None, dtype=torch.float32
         )
     # diffusers lets whatever its loaders meet through: OSError, ValueError, safetensors' own.
     except Exception as error:

@@ -33,7 +33,7 @@ VARIABLES = {
 }  # fmt: skip
 DASH = {"target": "solid", "ordinary": (0, (4, 2)), "other": "solid"}
 MARKER = {"target": "o", "ordinary": "^", "other": "s"}
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: it can be selected, found and read aloud
     "text.parse_math": False,  # a dollar sign in a label is a dollar sign
     "font.family": "sans-serif",
@@ -78,7 +78,9 @@ def curves(trace: Trace, records: Sequence[Record]) -> dict[str, Curves]:
     gap = np.where(np.isfinite(gap), gap, np.nan)
     transition, fell_back = trace.transition.numpy(), trace.fell_back.numpy()
     return {
-        kind: Curves(time, gap[:, kinds == kind], transition[kinds == kind], fell_back[kinds == kind])
+        kind: Curves(
+            time, gap[:, kinds == kind], transition[kinds == kind], fell_back[kinds == kind]
+        )
         for kind in KIND_COLOUR
         if (kinds == kind).any()
     }
@@ -158,15 +160,19 @@ def scatter(points: Sequence[Point], *, ylabel: str, ceiling: float | None, name
 def _label(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
     """Write each rule's name near its point, where it covers the least of what is drawn."""
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    renderer: Any = canvas.get_renderer()
+    drawn: Any = canvas  # matplotlib leaves these methods untyped
+    drawn.draw()
+    renderer: Any = drawn.get_renderer()
     frame = axes.get_window_extent(renderer)
     taken = [t.get_window_extent(renderer) for t in axes.texts]
     for p in points:
         x, y = axes.transData.transform((p.copies, p.agreement))
         left, _ = axes.transData.transform((p.low, p.agreement))
         right, _ = axes.transData.transform((p.high, p.agreement))
-        taken += [Bbox.from_bounds(x - 6, y - 6, 12, 12), Bbox.from_extents(left, y - 1, right, y + 1)]
+        taken += [
+            Bbox.from_bounds(x - 6, y - 6, 12, 12),
+            Bbox.from_extents(left, y - 1, right, y + 1),
+        ]
     places = [
         (dx, side * dy, align)
         for dy in (9, 21, 34, 48, 62)
@@ -242,7 +248,12 @@ def _svg(figure: Figure, name: str) -> str:
     text = re.sub(r'font-family: [^;"]*;? ?', "", text)
     width, height = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text).groups()  # type: ignore[union-attr]
     head = f'<svg role="img" aria-label="{_attribute(name)}" viewBox="0 0 {width} {height}" '
-    return re.sub(r"<svg [^>]*>", lambda _: head + 'xmlns:xlink="http://www.w3.org/1999/xlink">', text, count=1)
+    return re.sub(
+        r"<svg [^>]*>",
+        lambda _: head + 'xmlns:xlink="http://www.w3.org/1999/xlink">',
+        text,
+        count=1,
+    )
 
 
 def _attribute(text: str) -> str:

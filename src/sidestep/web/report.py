@@ -128,7 +128,9 @@ def _row(run: Run, line: Line, training: bool) -> Row:
     cells = []
     if training:
         src = run.data_uri(line.training) if line.training else None
-        cells.append(Cell("training picture", src, f"training picture of “{line.prompt}”", "", False))
+        cells.append(
+            Cell("training picture", src, f"training picture of “{line.prompt}”", "", False)
+        )
     cells += [_cell(run, rule, record) for rule, record in line.cells.items()]
     return Row(line.prompt, cells)
 
@@ -175,7 +177,7 @@ def _opened(records: list[Record], kind: str, curves: charts.Curves) -> str:
         "fallback": "by fallback", "never": "never on",
     }  # fmt: skip
     by = [r.opened_by for r in rows]
-    parts = [f"{by.count(key)} {name}" for key, name in names.items() if key in by]  # type: ignore[arg-type]
+    parts = [f"{by.count(key)} {name}" for key, name in names.items() if key in by]
     if set(by) == {"start"}:
         parts = [names["start"]]
     times = [r.transition_time for r in rows if r.transition_time is not None]
@@ -232,7 +234,9 @@ def _rules(run: Run) -> list[dict[str, str]]:
         entry = known.get(rows[0].method)
         about = f"{entry.summary} ({entry.source})" if entry else "not known to this version"
         settings = _value(rows[0].settings)
-        result.append({"rule": rule, "method": rows[0].method, "about": about, "settings": settings})
+        result.append(
+            {"rule": rule, "method": rows[0].method, "about": about, "settings": settings}
+        )
     return result
 
 

@@ -144,7 +144,9 @@ def _uri(mime: str, data: bytes) -> str:
 
 def _header(path: Path, notes: list[str]) -> dict[str, Any]:
     if not path.is_file():
-        notes.append("The run has no run.json, so its settings, versions and calibration are not known.")
+        notes.append(
+            "The run has no run.json, so its settings, versions and calibration are not known."
+        )
         return {}
     try:
         header = json.loads(path.read_text(encoding="utf-8"))
@@ -154,7 +156,9 @@ def _header(path: Path, notes: list[str]) -> dict[str, Any]:
             "or delete it to report without settings"
         ) from error
     if not isinstance(header, dict):
-        raise BadRecords(f"{path} holds a JSON {type(header).__name__}; a run's header is an object")
+        raise BadRecords(
+            f"{path} holds a JSON {type(header).__name__}; a run's header is an object"
+        )
     return header
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from sidestep.audit.records import Record
 from sidestep.web.run import Run, Summary, is_scored
 
+SPACE = "\N{NO-BREAK SPACE}"  # a number and its % stay on one line
 KINDS = {
     "target": ("memorized captions", "captions whose picture training repeated"),
     "ordinary": ("ordinary captions", "captions whose words come with many pictures"),
@@ -15,8 +16,8 @@ KINDS = {
 def percent(share: float, digits: int = 0) -> str:
     """A share in [0, 1] as a percentage, such as `4 %`; `under 1 %` is not rounded to nothing."""
     if digits == 0 and 0 < share < 0.01:
-        return "under 1 %"
-    return f"{100 * share:.{digits}f} %"
+        return f"under 1{SPACE}%"
+    return f"{100 * share:.{digits}f}{SPACE}%"
 
 
 def count(number: int, noun: str) -> str:
@@ -72,10 +73,13 @@ def verdict(run: Run) -> list[str]:
                 f"{percent(one['agreement_r5'])} of them show what the prompt says."
             )
         else:
-            said.append(f"The best rule, {best}, copied in {_share(one)}{_kept(one, rows[plain][kind])}.")
+            said.append(
+                f"The best rule, {best}, copied in {_share(one)}{_kept(one, rows[plain][kind])}."
+            )
             said.append(_difference(one, rows[plain][kind]))
         said.append(
-            f"With it, {percent(one['good_share'])} of the images are good: on the prompt and no copy."
+            f"With it, {percent(one['good_share'])} of the images are good: "
+            "on the prompt and no copy."
         )
     said += _ordinary(run, kind, plain, best)
     return said
@@ -102,7 +106,8 @@ def limits(run: Run) -> list[str]:
     if rows:
         said += _copy_means(run, rows[0])
         said.append(
-            "Intervals are 95 % Clopper-Pearson bounds for independent images. Images of one prompt "
+            "Intervals are 95 % Clopper-Pearson bounds for independent images. Images of one "
+            "prompt "
             "resemble each other, so the true uncertainty is wider."
         )
         said.append(
@@ -110,7 +115,8 @@ def limits(run: Run) -> list[str]:
             "it to do somewhat worse."
         )
         said.append(
-            "Agreement (R@1, R@5) is the share of images whose concept is the nearest, or among the "
+            "Agreement (R@1, R@5) is the share of images whose concept is the nearest, or among "
+            "the "
             "five nearest, of all concepts to the image in feature space"
             + _ceiling(run)
             + ". It says what is shown, not how well it is drawn."
@@ -120,7 +126,8 @@ def limits(run: Run) -> list[str]:
             "network evaluations of one image; seconds are wall time on the machine of the run."
         )
     said.append(
-        "A low copy share speaks about these prompts, seeds and this model. It is no proof that the "
+        "A low copy share speaks about these prompts, seeds and this model. It is no proof that "
+        "the "
         "model cannot give away a training picture in another way."
     )
     return said
@@ -185,7 +192,8 @@ def _copy_means(run: Run, record: Record) -> list[str]:
     said += "."
     if found and isinstance(found[0].get("rate"), int | float):
         said += (
-            f" The threshold is set so that at most {percent(found[0]['rate'], 1)} of pictures that "
+            f" The threshold is set so that at most {percent(found[0]['rate'], 1)} of pictures "
+            "that "
             "were never trained on would pass as copies"
         )
         if isinstance(found[0].get("controls"), int):

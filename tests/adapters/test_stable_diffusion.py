@@ -1,0 +1,83 @@
+"""The embedded model through our loop and through diffusers' own pipeline."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from sidestep.adapters.stable_diffusion import load
+from sidestep.bench.generate import Job, make, method
+from sidestep.errors import BadModel
+from sidestep.guidance import Constant
+from sidestep.models import embedded
+from sidestep.models.embedded import pictures
+from sidestep.rng import noise
+from sidestep.sampling import sample
+
+PROMPTS = [t.caption for t in pictures.targets()[:8]] + [f"a {c}" for c in pictures.concepts()[:8]]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load(embedded.folder())
+
+
+def test_plain_guidance_equals_the_pipeline_of_diffusers(model):
+    first = noise([1, 2], model.latent_shape)
+    ours = sample(model.denoiser(PROMPTS[:2]), first, Constant(7.5), model.schedule, steps=20)
+    theirs = model.pipe(
+        PROMPTS[:2], latents=first, num_inference_steps=20, guidance_scale=7.5, output_type="latent"
+    ).images
+    # Float32 rounding over 20 steps at scale 7.5; latents reach about 20.
+    torch.testing.assert_close(ours.latents, theirs, atol=2e-4, rtol=0)
+    assert ours.trace.nfe.tolist() == [40, 40]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [method("static", time=0.7, before=-2.0), method("dynamic", before=0.0)],
+    ids=["static", "dynamic"],
+)
+def test_the_batch_size_changes_no_picture(model, how):
+    jobs = [Job(p, 0) for p in PROMPTS]
+    runs = [make(model, jobs, how, steps=20, batch=b) for b in (1, 4, 16)]
+    for other in runs[1:]:
+        assert other.trace.transition.tolist() == runs[0].trace.transition.tolist()
+        # Kernels round differently for other batch sizes; a level or two of 255 after decoding.
+        difference = np.abs(other.images.astype(int) - runs[0].images.astype(int))
+        assert difference.max() <= 3
+
+
+def test_a_static_rule_without_guidance_before_costs_three_quarters(model):
+    made = make(model, [Job(PROMPTS[0], 0)], method("static", time=0.5, before=0.0), steps=50)
+    assert made.trace.nfe.item() == 75
+
+
+def test_the_model_is_small_and_in_the_format_of_diffusers():
+    folder = embedded.folder()
+    assert sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) <= 25e6
+    assert json.loads((folder / "model_index.json").read_text())["_class_name"] == (
+        "StableDiffusionPipeline"
+    )
+
+
+def test_a_missing_folder_is_refused(tmp_path):
+    with pytest.raises(BadModel, match="not a folder"):
+        load(tmp_path / "nothing")
+
+
+def test_another_family_is_refused(tmp_path):
+    (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    with pytest.raises(BadModel, match="FluxPipeline"):
+        load(tmp_path)
+
+
+def test_a_truncated_weight_file_is_refused(tmp_path):
+    copy = tmp_path / "model"
+    shutil.copytree(embedded.folder(), copy)
+    weights = copy / "unet/diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(BadModel, match="cut off"):
+        load(copy)

@@ -1,0 +1,71 @@
+"""Records survive a round trip, and a damaged file is answered with its line."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sidestep.audit.records import Record, append, read
+from sidestep.audit.summary import row
+from sidestep.errors import BadRecords
+
+RECORD = Record(
+    rule="plain", method="constant", settings={"scale": 7.5}, before=None, kind="target",
+    prompt="a <b>fox</b> à la carte", seed=3, draw=0, image="images/plain/0000.png", transition=0,
+    transition_time=0.999, opened_by="start", nfe=100, seconds=0.5, nearest="target/00",
+    nearest_image=None, similarity={"pixels-32": 0.75}, recipe="pixels-32", threshold=0.5,
+    copy=True, agreement=1, spread=None,
+)  # fmt: skip
+
+
+def test_records_come_back_as_written(tmp_path):
+    rows = [replace(RECORD, draw=i) for i in range(3)]
+    append(tmp_path / "r.jsonl", rows[:2])
+    append(tmp_path / "r.jsonl", rows[2:])
+    assert read(tmp_path / "r.jsonl") == rows
+
+
+def test_a_file_cut_in_half_names_the_line(tmp_path):
+    path = tmp_path / "r.jsonl"
+    append(path, [RECORD, RECORD])
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(BadRecords, match=r"line 2 of 2.*cut off"):
+        read(path)
+
+
+def test_unknown_fields_are_refused(tmp_path):
+    (tmp_path / "r.jsonl").write_text('{"rule": "plain"}\n')
+    with pytest.raises(BadRecords, match="missing"):
+        read(tmp_path / "r.jsonl")
+
+
+def test_a_summary_row_is_what_a_loop_over_the_records_counts():
+    r = np.random.default_rng(0)
+    rows = [
+        replace(
+            RECORD,
+            similarity={"pixels-32": float(s)},
+            copy=bool(s > 0.5),
+            agreement=int(a),
+            opened_by=str(o),
+        )
+        for s, a, o in zip(
+            r.uniform(0, 1, 40), r.integers(1, 9, 40),
+            r.choice(["signal", "fallback", "never"], 40), strict=True,
+        )
+    ]  # fmt: skip
+    made = row(rows)
+    assert made.copies == len([x for x in rows if x.similarity["pixels-32"] > 0.5])
+    good = [x for x in rows if x.agreement <= 5 and not x.copy]
+    assert made.good_share == pytest.approx(len(good) / 40)
+    assert made.agreement_r1 == pytest.approx(len([x for x in rows if x.agreement == 1]) / 40)
+    assert made.opened_by_fallback == len([x for x in rows if x.opened_by == "fallback"])
+    assert made.similarity_p95 == pytest.approx(
+        np.percentile([x.similarity["pixels-32"] for x in rows], 95)
+    )
+    assert made.copy_low < made.copy_share < made.copy_high
+
+
+def test_unscored_records_have_no_summary():
+    with pytest.raises(ValueError, match="scored"):
+        row([replace(RECORD, copy=None)])
