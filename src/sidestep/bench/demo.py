@@ -28,8 +28,8 @@ def methods() -> list[Method]:
     paper = {"drop": 0.0, "earliest": 1.0, "latest": 0.0, "fallback": None}
     return [
         method("constant", "plain"),
-        method("static", "static", time=0.6, before=0.0),
-        method("static", "static, opposite", time=0.7, before=-2.0),
+        method("static", "static", time=0.7, before=0.0),
+        method("static", "static, opposite", time=0.8, before=-2.0),
         method("dynamic", "dynamic to the letter", before=0.0, **paper),
         method("dynamic", "dynamic", before=0.0),
         method("dynamic", "dynamic, opposite", before=-2.0),
@@ -59,9 +59,14 @@ def labelled(rows: Sequence[pictures.Picture]) -> Labelled:
 
 
 def recipes() -> list[Recipe]:
-    """SSCD decides where it is installed, else pixels; the run header says which."""
+    """Pixel correlation decides; SSCD, where it is installed, is reported beside it.
+
+    At 64 pixels a different drawing of the same thing already reaches .7 under SSCD, so that its
+    calibrated threshold lies above what the autoencoder leaves of a perfect copy; the pixels of
+    the memorized scenes stay far apart from everything else.
+    """
     pixels: list[Recipe] = [Pixels()]
-    return [sscd.SSCD(), *pixels] if sscd.available() else pixels
+    return [*pixels, sscd.SSCD()] if sscd.available() else pixels
 
 
 def run_demo(
@@ -94,7 +99,7 @@ def run_demo(
         notes=[]
         if sscd.available()
         else [
-            "SSCD is not installed, so pixel correlation decides what is a copy. "
+            "SSCD is not installed, so its numbers are missing. "
             "`sidestep doctor` prints the line that installs it."
         ],
         **scorer.header(),

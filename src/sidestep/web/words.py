@@ -68,13 +68,13 @@ def verdict(run: Run) -> list[str]:
         one = rows[best][kind]
         if plain is None:
             said.append(
-                f"The best rule, {best}, copied a training picture in {_share(one)} of "
+                f"The best rule, “{best}”, copied a training picture in {_share(one)} of "
                 f"{count(one['images'], 'image')} made from {captions}; "
                 f"{percent(one['agreement_r5'])} of them show what the prompt says."
             )
         else:
             said.append(
-                f"The best rule, {best}, copied in {_share(one)}{_kept(one, rows[plain][kind])}."
+                f"The best rule, “{best}”, copied in {_share(one)}{_kept(one, rows[plain][kind])}."
             )
             said.append(_difference(one, rows[plain][kind]))
         said.append(
@@ -85,8 +85,10 @@ def verdict(run: Run) -> list[str]:
     return said
 
 
-def opened(row: dict[str, Any]) -> str:
-    """How guidance came on in one summary row, in words."""
+def opened(row: dict[str, Any], method: str) -> str:
+    """How guidance came on in one summary row of a method, in words."""
+    if method == "constant":
+        return "from the start"
     parts = [
         f"{row[key]:,} {name}"
         for key, name in (
@@ -175,8 +177,10 @@ def _ordinary(run: Run, kind: str, plain: str | None, best: str | None) -> list[
     }
     if kind == "ordinary" or not shares:
         return []
-    told = " and ".join(f"{rule} {percent(row['copy_share'])}" for rule, row in shares.items())
-    return [f"On ordinary captions the copies are: {told}."]
+    told = " and ".join(
+        f"“{rule}” copied in {percent(row['copy_share'])}" for rule, row in shares.items()
+    )
+    return [f"On ordinary captions {told}."]
 
 
 def _copy_means(run: Run, record: Record) -> list[str]:

@@ -1,0 +1,71 @@
+"""Prompt agreement: the network's features and what whitening is for."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from sidestep.errors import MissingExtra
+from sidestep.models.embedded.pictures import compose, split
+from sidestep.similarity import agreement
+from sidestep.similarity.agreement import Prototypes, features
+
+
+def test_loading_is_silent_because_stdout_belongs_to_the_command(capsys):
+    agreement._network.cache_clear()
+    features(np.zeros((1, 32, 32, 3), dtype=np.uint8), side=64)
+    assert capsys.readouterr().out == ""
+
+
+def test_features_do_not_depend_on_the_batch():
+    r = np.random.default_rng(0)
+    images = r.integers(0, 256, (5, 64, 64, 3)).astype(np.uint8)
+    whole, parts = features(images, side=96), features(images, side=96, batch=2)
+    assert (whole.shape, whole.dtype) == ((5, 1280), np.float32)
+    # A convolution may sum in another order for another batch size: float32 rounding.
+    assert whole == pytest.approx(parts, abs=1e-4)
+    assert features(images[:0]).shape == (0, 1280)
+
+
+def test_the_network_knows_a_drawing_it_never_saw():
+    # Three concepts nothing like each other; prototypes from training drawings, queries held out.
+    names = ["rabbit", "bus", "pizza"]
+    known = [(n, d) for n in names for d in split(n)[0]]
+    rows = features(np.stack([compose(d, f"test/{i}") for i, (_, d) in enumerate(known)]))
+    held = features(np.stack([compose(split(n)[1], f"held/{n}") for n in names]))
+    places = Prototypes(rows, [n for n, _ in known]).places(held, names)
+    assert places.tolist() == [1, 1, 1]
+
+
+def test_whitening_makes_what_varies_within_a_concept_count_less():
+    r = np.random.default_rng(0)
+    # Coordinate 0 tells the concepts apart by 2; coordinate 1 is a loud ground that says nothing.
+    label = np.repeat([0, 1], 200)
+    rows = np.stack([label * 2.0 - 1 + 0.3 * r.normal(size=400), 20 * r.normal(size=400)], axis=1)
+    query = np.array([[1.0, -30.0], [1.0, 30.0], [-1.0, -30.0], [-1.0, 30.0]], dtype=np.float32)
+    truth = ["b", "b", "a", "a"]
+    prototypes = Prototypes(rows.astype(np.float32), [str("ab"[i]) for i in label])
+    assert prototypes.places(query, truth).tolist() == [1, 1, 1, 1]
+
+
+def test_equal_prototypes_tie_and_a_tie_counts_against():
+    rows = np.array([[1, 0], [1, 0], [-1, 0.5], [-1, -0.5]], dtype=np.float32)
+    prototypes = Prototypes(rows, ["a", "b", "c", "c"])
+    assert prototypes.places(rows[:2], ["a", "b"]).tolist() == [2, 2]
+
+
+def test_features_and_concepts_must_pair():
+    with pytest.raises(ValueError, match="one concept for each"):
+        Prototypes(np.eye(3, dtype=np.float32), ["a", "b"])
+
+
+def test_pictures_in_floats_are_refused():
+    with pytest.raises(ValueError, match="type uint8"):
+        features(np.zeros((1, 64, 64, 3), dtype=np.float32))
+
+
+def test_without_the_network_the_sentence_says_what_to_type(monkeypatch):
+    agreement._network.cache_clear()
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    with pytest.raises(MissingExtra, match="pip install efficientnet-lite-pytorch"):
+        features(np.zeros((1, 64, 64, 3), dtype=np.uint8))
