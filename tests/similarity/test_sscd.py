@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sidestep.errors import MissingExtra, SidestepError
-from sidestep.models.embedded.pictures import background_pictures, concepts
+from sidestep.models.embedded.pictures import compose, concepts, split
 from sidestep.similarity import sscd
 from sidestep.similarity.sscd import SSCD, available, install_line
 
@@ -23,9 +23,7 @@ def recipe():
 @pytest.fixture(scope="module")
 def images():
     # One picture of every concept would take long; every twelfth is enough to compare.
-    chosen = set(concepts()[::12])
-    firsts = {p.concept: p for p in background_pictures() if p.concept in chosen}
-    return np.stack([p.pixels for p in firsts.values()])
+    return np.stack([compose(split(name)[0][0], f"sscd/{name}") for name in concepts()[::12]])
 
 
 def test_the_install_line_fits_the_python():
