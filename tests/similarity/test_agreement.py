@@ -58,9 +58,8 @@ def test_whitening_makes_what_varies_within_a_concept_count_less():
         for q in queries - rows.mean(0)
     ]
     plain = np.mean([f"{b:02d}" == t for b, t in zip(best, truth, strict=True)])
-    # Ten points are four standard errors of the difference of two shares of 200 near one half
-    # and one: the gain is not luck.
-    assert whitened > plain + 9, (whitened, plain)
+    # Measured .98 against .30; the standard error of the difference is below .04.
+    assert whitened > plain + 0.5
 
 
 def test_equal_prototypes_tie_and_a_tie_counts_against():
