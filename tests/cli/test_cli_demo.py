@@ -33,6 +33,9 @@ def replace_demo(monkeypatch: pytest.MonkeyPatch, run: Callable[..., dict[str, A
     module = ModuleType("sidestep.bench.demo")
     module.run_demo = run  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "sidestep.bench.demo", module)
+    # The fake leaves no run folder to draw; tests/web covers what these two make of one.
+    monkeypatch.setattr("sidestep.web.grid.write_grid", lambda *_: None)
+    monkeypatch.setattr("sidestep.web.report.write_report", lambda *_: None)
 
 
 def fine(out: Path, **arguments: Any) -> dict[str, Any]:

@@ -74,12 +74,9 @@ def run_demo(
 ) -> dict[str, Any]:
     """Run the demo into `out`; returns what `summary.json` holds.
 
-    Writes report.html, grid.png, records.jsonl, summary.json, run.json, images/ and traces/.
+    Writes records.jsonl, summary.json, run.json, images/ and traces/.
     `quick` makes one draw of each target and a few ordinary prompts.
     """
-    from sidestep.web.grid import write_grid
-    from sidestep.web.report import write_report
-
     out.mkdir(parents=True, exist_ok=True)
     file = out / "records.jsonl"
     file.unlink(missing_ok=True)
@@ -115,10 +112,6 @@ def run_demo(
     write_atomic(out / "run.json", json.dumps(header, indent=2))
     summary = {"rules": summarise(records), **scorer.header(), "seed": seed}
     write_atomic(out / "summary.json", json.dumps(summary, indent=2))
-    report("report", 0, 1)
-    write_grid(out, out / "grid.png")
-    write_report(out)
-    report("report", 1, 1)
     return summary
 
 

@@ -53,9 +53,13 @@ def command(out: Path, seed: int, quick: bool, as_json: bool) -> None:
     """
     prepare(out)
     from sidestep.bench.demo import run_demo
+    from sidestep.web.grid import write_grid
+    from sidestep.web.report import write_report
 
     with keeping(out), progress() as report:
         summary = run_demo(out, seed=seed, quick=quick, report=report)
+        write_grid(out, out / "grid.png")
+        write_report(out)
     files = {name: out / file for name, file in FILES.items()}
     if as_json:
         print_json({**summary, "files": {name: str(path) for name, path in files.items()}})
