@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sidestep.web import charts
-from sidestep.web.charts import Curves, Point, curves, gap_chart, scatter
+from sidestep.web.charts import Curves, Point, axis_top, curves, gap_chart, scatter
 from sidestep.web.run import load
 
 
@@ -47,6 +47,19 @@ def test_shown_samples_are_spread_over_all():
     # 99 / 9 = 11 apart, one more or less by rounding.
     assert set(np.diff(shown)) <= {10, 11, 12}
     assert one.some(1000).tolist() == list(range(100))
+
+
+def test_the_axis_holds_the_medians_and_all_but_the_highest_gaps():
+    one = some_curves(50)
+    one.gap[4, 7] = 1000.0
+    top = axis_top([one], 50)
+    measured = one.gap[np.isfinite(one.gap)]
+    assert np.nanmax(one.median) < top < 1000
+    assert (measured > top).mean() <= 0.005
+    spike = Curves(one.time, np.ones((12, 3)), one.transition[:3], one.fell_back[:3])
+    spike.gap[5] = 50.0
+    assert axis_top([one, spike], 50) > 50  # a median that rises is no outlier
+    assert axis_top([], 50) == 1.0
 
 
 def test_each_transition_is_marked_once_and_hollow_by_fallback():

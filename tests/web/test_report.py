@@ -11,10 +11,12 @@ from scipy.stats import beta
 
 from sidestep.audit.records import Record
 from sidestep.errors import BadRecords
+from sidestep.sampling.trace import Trace
 from sidestep.web import report
 from sidestep.web.report import write_report
 from sidestep.web.run import THUMBNAIL, load
 
+PROMPTS = ["a red fox", "an owl"]
 HOSTILE = "<script>alert(1)</script>\" onerror='x' </style>{{ 7*7 }}"
 
 
@@ -113,7 +115,27 @@ def test_the_verdict_states_the_counted_shares(folder):
     good = [r for r in rows if r.rule == "dynamic, opposite" and not r.copy and r.agreement <= 5]
     assert "The best rule, “dynamic, opposite”, copied in 0 %" in text
     assert "kept 100 % of plain guidance's agreement" in text  # the same places in every rule
-    assert f"With it, {100 * len(good) / n:.0f} % of the images are good" in text
+    plain_good = [r for r in plain if not r.copy and r.agreement <= 5]
+    assert (
+        f"With it, {100 * len(good) / n:.0f} % of the images are good: on the prompt and no copy "
+        f"(plain guidance: {100 * len(plain_good) / n:.0f} %)."
+    ) in text
+    assert "so chance alone does not explain" in text or "too small to tell" in text
+
+
+def test_a_run_without_copies_claims_no_effect(empty):
+    empty.fill(PROMPTS, lambda row: replace(row, copy=False))
+    text = page(empty.path).text
+    assert "this run cannot show that a rule prevents copies" in text
+    assert "explain the difference" not in text
+
+
+def test_a_sample_that_breaks_out_of_the_chart_is_said(folder):
+    file = folder.path / "traces/plain.safetensors"
+    trace = Trace.load(file)
+    trace.gap[5, 0] = 300.0
+    trace.save(file)
+    assert "Out of the chart at the top: 1 drawn sample, up to 300." in page(folder.path).text
 
 
 def test_a_copy_is_told_by_frame_word_and_alternative_text(folder):
@@ -263,8 +285,6 @@ def test_a_rule_that_never_opens_is_counted(empty):
 def test_a_trace_without_a_finite_gap_still_has_a_chart(empty):
     empty.fill(["a fox"])
     for file in empty.path.glob("traces/*"):
-        from sidestep.sampling.trace import Trace
-
         trace = Trace.load(file)
         replace(trace, gap=torch.full_like(trace.gap, torch.nan)).save(file)
     assert "No gap where the rule needed only one" in page(empty.path).text

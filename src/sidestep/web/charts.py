@@ -66,6 +66,19 @@ class Curves(NamedTuple):
         return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))
 
 
+def axis_top(shown: Sequence[Curves], most: int) -> float:
+    """The upper end of a gap axis: holds every median, and all but the highest 0.5 % of the gaps.
+
+    One sample that breaks out would otherwise press all others flat.
+    """
+    gaps = [gap[np.isfinite(gap)] for c in shown for gap in (c.gap[:, c.some(most)],)]
+    medians = [c.median[np.isfinite(c.median)] for c in shown]
+    every, middle = np.concatenate([*gaps, []]), np.concatenate([*medians, []])
+    if not every.size:
+        return 1.0
+    return 1.05 * max(float(np.quantile(every, 0.995)), float(middle.max())) or 1.0
+
+
 class Point(NamedTuple):
     """A rule in the scatter; shares lie in [0, 1]."""
 
@@ -96,7 +109,7 @@ def gap_chart(kinds: dict[str, Curves], *, top: float, shown: int, name: str) ->
 
     Args:
         kinds: the rule's curves by kind of prompt.
-        top: upper end of the gap axis, shared by the rules of a report.
+        top: upper end of the gap axis, shared by the rules of a report; curves may leave it.
         shown: most samples drawn per kind; the median is that of all.
         name: read aloud in place of the picture.
     """
@@ -104,7 +117,7 @@ def gap_chart(kinds: dict[str, Curves], *, top: float, shown: int, name: str) ->
         figure, axes = _axes(4.4, 3.0)
         low = min((float(c.time.min()) for c in kinds.values()), default=0.0)
         axes.set_xlim(1.0, min(low, 0.0))
-        axes.set_ylim(0, top * 1.04)
+        axes.set_ylim(0, top)
         axes.set_xlabel("diffusion time (1 = noise)")
         axes.set_ylabel("gap")
         for kind, one in kinds.items():
@@ -116,8 +129,8 @@ def gap_chart(kinds: dict[str, Curves], *, top: float, shown: int, name: str) ->
             axes.plot(one.time, one.median, color=colour, lw=2.2, ls=dash, zorder=3.1)
             for x, y, fallback in _transitions(one, shown):
                 axes.plot(
-                    x, y, MARKER[kind], ms=4, mew=0.9, mec=colour, zorder=4, clip_on=False,
-                    mfc=PAPER if fallback else colour, alpha=0.85,
+                    x, min(y, top), MARKER[kind], ms=4, mew=0.9, mec=colour, alpha=0.85,
+                    mfc=PAPER if fallback else colour, zorder=4, clip_on=False,
                 )  # fmt: skip
         return _svg(figure, name)
 
@@ -181,29 +194,36 @@ def _label(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
             Bbox.from_extents(left, y - 1, right, y + 1),
         ]
     places = [
-        (dx, side * dy, align)
-        for dy in (9, 21, 34, 48, 62)
-        for side in (1, -1)
-        for dx, align in ((8, "left"), (-8, "right"), (0, "center"))
+        *(("end", 6, dy, "left") for dy in (0, 3, -3, 6, -6)),
+        *(
+            ("point", dx, side * dy, align)
+            for dy in (9, 21, 34, 48, 62)
+            for side in (1, -1)
+            for dx, align in ((8, "left"), (-8, "right"), (0, "center"))
+        ),
     ]
     for p in sorted(points, key=lambda p: (p.agreement, p.copies)):
         options = []
-        for dx, dy, align in places:
-            text = _name(axes, p, dx, dy, align, leader=False)
+        for place in places:
+            text = _name(axes, p, *place, leader=False)
             box = Bbox.from_extents(*text.get_window_extent(renderer).extents)
             text.remove()
-            cost = sum(_overlap(box, other) for other in taken) + 0.5 * abs(dy)
+            cost = sum(_overlap(box, other) for other in taken) + 0.5 * abs(place[2])
             cost += 10 * (_area(box) - _overlap(box, frame))
-            options.append((cost, dx, dy, align, box))
-        _, dx, dy, align, box = min(options, key=lambda option: option[0])
-        _name(axes, p, dx, dy, align, leader=abs(dy) > 10)
+            options.append((cost, place, box))
+        _, place, box = min(options, key=lambda option: option[0])
+        _name(axes, p, *place, leader=abs(place[2]) > 10)
         taken.append(box)
 
 
-def _name(axes: Axes, p: Point, dx: float, dy: float, align: str, *, leader: bool) -> Annotation:
+def _name(
+    axes: Axes, p: Point, anchor: str, dx: float, dy: float, align: str, *, leader: bool
+) -> Annotation:
+    """A rule's name beside its point, or beside the end of its interval."""
+    at = p.high if anchor == "end" else p.copies
     line = {"arrowstyle": "-", "color": SOFT, "lw": 0.6, "shrinkB": 4} if leader else None
     text = axes.annotate(
-        p.label, (p.copies, p.agreement), (dx, dy), textcoords="offset points", ha=align,
+        p.label, (at, p.agreement), (dx, dy), textcoords="offset points", ha=align,
         va="center", color=INK, fontsize=9, zorder=5, arrowprops=line,
     )  # fmt: skip
     text.set_in_layout(False)  # else a name would move the axes it was placed in

@@ -157,9 +157,7 @@ def gap_charts(run: Run) -> list[Chart]:
         rule: charts.curves(trace, run.records[rule])
         for rule, trace in list(run.traces.items())[:MAX_CHARTS]
     }
-    drawn = [c.gap[:, c.some(MAX_CURVES)] for kinds in every.values() for c in kinds.values()]
-    finite = [float(g[np.isfinite(g)].max()) for g in drawn if np.isfinite(g).any()]
-    top = max(finite, default=0.0) or 1.0
+    top = charts.axis_top([c for kinds in every.values() for c in kinds.values()], MAX_CURVES)
     result = []
     for rule, kinds in every.items():
         name = f"gap over time under {rule}"
@@ -167,8 +165,17 @@ def gap_charts(run: Run) -> list[Chart]:
         said = [_opened(run.records[rule], kind, c) for kind, c in kinds.items()]
         if any(np.isnan(c.gap).any() for c in kinds.values()):
             said.append("No gap where the rule needed only one of the two predictions.")
+        peaks = np.concatenate([_drawn(c).max(axis=0) for c in kinds.values()])
+        if (peaks > top).any():
+            leaving = words.count(int((peaks > top).sum()), "drawn sample")
+            said.append(f"Out of the chart at the top: {leaving}, up to {peaks.max():.3g}.")
         result.append(Chart(rule, Markup(svg), said))
     return result
+
+
+def _drawn(curves: charts.Curves) -> charts.Array:
+    """The drawn gaps of a kind, 0 where none was measured."""
+    return np.nan_to_num(curves.gap[:, curves.some(MAX_CURVES)])
 
 
 def _opened(records: list[Record], kind: str, curves: charts.Curves) -> str:

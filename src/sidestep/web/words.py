@@ -77,10 +77,9 @@ def verdict(run: Run) -> list[str]:
                 f"The best rule, “{best}”, copied in {_share(one)}{_kept(one, rows[plain][kind])}."
             )
             said.append(_difference(one, rows[plain][kind]))
-        said.append(
-            f"With it, {percent(one['good_share'])} of the images are good: "
-            "on the prompt and no copy."
-        )
+        good = percent(one["good_share"])
+        than = f" (plain guidance: {percent(rows[plain][kind]['good_share'])})" if plain else ""
+        said.append(f"With it, {good} of the images are good: on the prompt and no copy{than}.")
     said += _ordinary(run, kind, plain, best)
     return said
 
@@ -162,6 +161,8 @@ def _kept(one: dict[str, Any], plain: dict[str, Any]) -> str:
 
 
 def _difference(one: dict[str, Any], plain: dict[str, Any]) -> str:
+    if not plain["copies"]:
+        return "As plain guidance copied nothing, this run cannot show that a rule prevents copies."
     if one["copy_high"] < plain["copy_low"]:
         return "The intervals do not overlap, so chance alone does not explain the difference."
     if one["copy_share"] < plain["copy_share"]:
