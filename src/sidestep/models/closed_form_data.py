@@ -14,7 +14,7 @@ from torch import Tensor
 from sidestep.models.closed_form import Gaussian, Generalizer, Memorizer, SpikeAndSlab
 from sidestep.models.embedded import drawings
 
-SIDE = 16
+SIDE = 16  # of a point's picture
 # Root mean square of the difference per coordinate. Samples of a spike of variance 0.02 lie 0.14
 # from its centre, those of a slab of variance 0.5 lie 0.7 from theirs.
 NEAR = 0.35
