@@ -62,6 +62,6 @@ $(DRAWINGS): | .venv/.train
 	    "and then this command again"; exit 1; }
 	$(BIN)/pip install -c constraints.txt -e '.[diffusers,agreement,dev]' onnxruntime
 	@$(BIN)/pip install $(SSCD) || \
-	  echo "SSCD is not installed, so its numbers will be missing and pixels alone will decide" \
+	  echo "SSCD is not installed, so its numbers will be missing; pixel correlation decides" \
 	    "what is a copy. To try again: $(BIN)/pip install $(SSCD)"
 	@touch $@

@@ -32,15 +32,13 @@ def gaps(model: StableDiffusion, rows: list[Job], scale: float) -> dict[str, Any
     # A scale of exactly 0 would skip the conditional branch, and with it the gap.
     how = method("constant", f"gap at {scale}", scale=scale or 1e-12)
     trace = generate.make(model, rows, how, seed=SEED, batch=32).trace
-    gap, inner = trace.gap.numpy(), trace.gap.numpy()[1:-1]
-    minimum = ((inner < trace.gap.numpy()[:-2]) & (inner < trace.gap.numpy()[2:])).any(0)
-    early = trace.time.numpy()[1:-1] >= 0.5
-    before_half = ((inner < gap[:-2]) & (inner < gap[2:]))[early].any(0)
+    time, gap = trace.time.numpy(), trace.gap.numpy()
+    minima = (gap[1:-1] < gap[:-2]) & (gap[1:-1] < gap[2:])
     return {
-        "time": trace.time.numpy(),
+        "time": time,
         "gap": gap,
-        "with_minimum": float(minimum.mean()),
-        "with_minimum_before_half": float(before_half.mean()),
+        "with_minimum": float(minima.any(0).mean()),
+        "with_minimum_before_half": float(minima[time[1:-1] >= 0.5].any(0).mean()),
     }
 
 

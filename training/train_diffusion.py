@@ -1,7 +1,7 @@
 """Stage 2: the text encoder and the denoising network, trained together on fixed latents."""
 
+import json
 import math
-import os
 import time
 import tomllib
 from pathlib import Path
@@ -62,10 +62,10 @@ def build_tokenizer(folder: Path) -> CLIPTokenizer:
     raw.train_from_iterator(captions(), trainer)
     folder.mkdir(parents=True, exist_ok=True)
     raw.model.save(str(folder))
-    vocab = __import__("json").loads((folder / "vocab.json").read_text())
+    vocab = json.loads((folder / "vocab.json").read_text())
     for letter in [a + "</w>" for a in alphabet] + ["<|startoftext|>", "<|endoftext|>"]:
         vocab.setdefault(letter, len(vocab))
-    (folder / "vocab.json").write_text(__import__("json").dumps(vocab, ensure_ascii=False))
+    (folder / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False))
     tokenizer = CLIPTokenizer(
         vocab=str(folder / "vocab.json"),
         merges=str(folder / "merges.txt"),
@@ -178,7 +178,7 @@ def worker(rank: int, world: int) -> None:
     log = Log(folder / "log.jsonl")
     bar = NoiseSchedule.scaled_linear().alpha_bar.float()
     total, count = (
-        int(os.environ.get("SIDESTEP_STEPS", options["steps"])),
+        options["steps"],
         options["batch"] // world,
     )
     running, clock = 0.0, time.monotonic()

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 from sidestep.errors import SidestepError
 
 Kind = Literal["rule", "schedule", "sampler", "model", "similarity"]
+GUIDES: tuple[Kind, ...] = ("rule", "sampler")  # what can guide a run
 JAIN = "Jain et al., CVPR 2025, arXiv:2411.16738"
 
 
@@ -110,16 +111,16 @@ ENTRIES = (
 )
 
 
-def entries(kind: Kind | None = None) -> list[Entry]:
-    """Every entry, or those of one kind."""
-    return [e for e in ENTRIES if kind in (None, e.kind)]
+def entries(*kinds: Kind) -> list[Entry]:
+    """The entries of those kinds; of all without one."""
+    return [e for e in ENTRIES if not kinds or e.kind in kinds]
 
 
-def get(name: str, kind: Kind | None = None) -> Entry:
-    """The entry of that name; a typo is answered with the nearest names."""
-    known = {e.name: e for e in entries(kind)}
+def get(name: str, *kinds: Kind) -> Entry:
+    """The entry of that name among those kinds; SidestepError names the nearest for a typo."""
+    known = {e.name: e for e in entries(*kinds)}
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, n=2)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}."
-    raise SidestepError(f"there is no {kind or 'method'} named {name!r}; {hint}")
+    raise SidestepError(f"there is no {kinds[0] if kinds else 'method'} named {name!r}; {hint}")

@@ -136,9 +136,8 @@ class ConditionedUNet:
 
     def _noise(self, x: Tensor, level: Level, hidden: Tensor) -> Tensor:
         unet = self.model.pipe.unet
-        output: Tensor = unet(x.to(unet.dtype), level.timestep, hidden, return_dict=False)[
-            0
-        ].float()
+        (answer,) = unet(x.to(unet.dtype), level.timestep, hidden, return_dict=False)
+        output: Tensor = answer.float()
         if self.model.prediction_type == "v_prediction":
             output = level.alpha * output + level.sigma * x
         return output

@@ -9,7 +9,7 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -92,8 +92,7 @@ PROBE_SETTINGS = {"before": -7.5, "after": 7.5}
 
 def method(name: str, label: str | None = None, **settings: Any) -> Method:
     """The method of a registry name; raises SidestepError for a setting it does not have."""
-    kinds = {e.name: e for e in registry.entries("rule") + registry.entries("sampler")}
-    entry = kinds.get(name) or registry.get(name, "rule")
+    entry = registry.get(name, *registry.GUIDES)
     if name == "probe":
         known, defaults = set(PROBE_SETTINGS), dict(PROBE_SETTINGS)
     else:
@@ -234,6 +233,56 @@ def header_of(how: Method) -> dict[str, Any]:
     }
 
 
+Score = Callable[[list[Record], NDArray[np.uint8]], list[Record]]
+
+
+def unscored(records: list[Record], images: NDArray[np.uint8]) -> list[Record]:
+    """The records as they are."""
+    return records
+
+
+def fill(
+    out: Path,
+    model: Model,
+    jobs: Sequence[Job],
+    rules: Sequence[Method],
+    *,
+    seed: int = 0,
+    steps: int = 50,
+    batch: int = 16,
+    finer: int | None = None,
+    score: Score = unscored,
+    report: Report = silent,
+    header: Mapping[str, Any] | None = None,
+) -> list[Record]:
+    """Every job with each rule into a run folder; the records, as `score` returns them.
+
+    `header` is what the run header holds beyond settings, rules and versions. A run that was there
+    before is replaced once the first rule's pictures are made, so that a run that is refused, or
+    stopped before it has anything, destroys nothing.
+    """
+    file = out / "records.jsonl"
+    begun = False
+    rows: list[Record] = []
+    for how in rules:
+        made = make(
+            model, jobs, how, seed=seed, steps=steps, batch=batch, finer=finer, report=report
+        )
+        if not begun:
+            out.mkdir(parents=True, exist_ok=True)
+            file.unlink(missing_ok=True)
+            settings = {"seed": seed, "steps": steps, "finer": finer, "batch": batch}
+            about = settings_of_run(
+                **settings, rules=[header_of(m) for m in rules], **(header or {})
+            )
+            write_atomic(out / "run.json", json.dumps(about, indent=2))
+            begun = True
+        part = score(records(out, jobs, how, made, seed), made.images)
+        append(file, part)
+        rows += part
+    return rows
+
+
 def run(
     model: Model,
     model_name: str,
@@ -241,40 +290,17 @@ def run(
     rules: Sequence[Method],
     out: Path,
     *,
-    seed: int = 0,
     draws: int = 1,
-    steps: int = 50,
-    batch: int = 16,
-    finer: int | None = None,
-    report: Report = silent,
+    **settings: Any,
 ) -> list[Record]:
     """Sample every prompt `draws` times with each rule into a run folder; unscored records.
 
-    Raises SidestepError for no prompts, an empty prompt or no draws.
+    `settings` are those of `fill`. Raises SidestepError for no prompts, an empty prompt or no
+    draws.
     """
     if not prompts or any(not p.strip() for p in prompts):
         raise SidestepError("a prompt is empty; give each picture a caption to show")
     if draws < 1:
         raise SidestepError(f"draws is {draws}; ask for at least one picture of each prompt")
-    out.mkdir(parents=True, exist_ok=True)
-    file = out / "records.jsonl"
-    file.unlink(missing_ok=True)
-    header = settings_of_run(
-        model={"name": model_name},
-        seed=seed,
-        steps=steps,
-        finer=finer,
-        batch=batch,
-        rules=[header_of(m) for m in rules],
-    )
-    write_atomic(out / "run.json", json.dumps(header, indent=2))
     jobs = [Job(prompt, draw) for prompt in prompts for draw in range(draws)]
-    rows: list[Record] = []
-    for how in rules:
-        made = make(
-            model, jobs, how, seed=seed, steps=steps, batch=batch, finer=finer, report=report
-        )
-        part = records(out, jobs, how, made, seed)
-        append(file, part)
-        rows += part
-    return rows
+    return fill(out, model, jobs, rules, header={"model": {"name": model_name}}, **settings)

@@ -1,7 +1,7 @@
 """Score generated pictures: nearest training picture, copy or not, prompt agreement, spread."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,7 +47,10 @@ class Scorer:
         for recipe in self.recipes:
             self.references[recipe.name] = _embed(recipe, training.images, report)
             top, _ = nearest(recipe.embed(control.images), self.references[recipe.name])
-            self.calibrations[recipe.name] = calibrate(recipe.name, top[:, 0], rate)
+            fingerprint = getattr(recipe, "fingerprint", "")  # recipes without a model have none
+            self.calibrations[recipe.name] = calibrate(
+                recipe.name, top[:, 0], rate, fingerprint=fingerprint
+            )
         background = [i for i, name in enumerate(training.ids) if name.startswith("background")]
         chosen = background[::2]
         report("caption prototypes", 0, 1)
@@ -68,25 +71,20 @@ class Scorer:
     ) -> list[Record]:
         """The records of one rule with their scores filled in; row i shows images[i]."""
         embedded = {r.name: r.embed(images) for r in self.recipes}
-        similarity: list[dict[str, float]] = [{} for _ in records]
-        found: dict[str, NDArray[np.int64]] = {}
-        for name, rows in embedded.items():
-            top, index = nearest(rows, self.references[name])
-            found[name] = index[:, 0]
-            for i, value in enumerate(top[:, 0]):
-                similarity[i][name] = round(float(value), 5)
+        found = {name: nearest(rows, self.references[name]) for name, rows in embedded.items()}
         places = self.prototypes.places(features(images), list(concepts))
         decide = self.deciding.name
-        calibration = self.calibrations[decide]
+        top, index = found[decide]
+        copies = self.calibrations[decide].copies(top[:, 0])
         apart = _spread_by_prompt(records, embedded[decide])
         return [
             replace(
                 record,
-                nearest=self.training.ids[int(found[decide][i])],
-                similarity=similarity[i],
+                nearest=self.training.ids[int(index[i, 0])],
+                similarity={name: float(best[i, 0]) for name, (best, _) in found.items()},
                 recipe=decide,
-                threshold=calibration.threshold,
-                copy=similarity[i][decide] > calibration.threshold,
+                threshold=self.calibrations[decide].threshold,
+                copy=bool(copies[i]),
                 agreement=int(places[i]),
                 spread=apart[i],
             )
@@ -96,7 +94,7 @@ class Scorer:
     def header(self) -> dict[str, Any]:
         """What the run header records of the scoring."""
         return {
-            "calibration": [asdict(c) for c in self.calibrations.values()],
+            "calibration": [c.to_dict() for c in self.calibrations.values()],
             "agreement_ceiling": self.ceiling,
         }
 
@@ -119,5 +117,5 @@ def _spread_by_prompt(
     for rows in groups.values():
         if len(rows) > 1:
             for i, value in zip(rows, spread(embedded[rows]), strict=True):
-                result[i] = round(float(value), 5)
+                result[i] = float(value)
     return result

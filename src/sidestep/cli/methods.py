@@ -13,15 +13,16 @@ from sidestep.cli._output import Column, json_option, print_json, print_table
 @json_option
 def command(kind: registry.Kind | None, as_json: bool) -> None:
     """List the methods by kind, with a line and a source each."""
+    kinds = get_args(registry.Kind) if kind is None else (kind,)
     if as_json:
         print_json(
             [
                 {"name": e.name, "kind": e.kind, "summary": e.summary, "source": e.source}
-                for e in registry.entries(kind)
+                for e in registry.entries(*kinds)
             ]
         )
         return
-    for one in get_args(registry.Kind) if kind is None else [kind]:
+    for one in kinds:
         entries = registry.entries(one)
         if entries:
             print_table(

@@ -1,6 +1,5 @@
 """`sidestep sample`: pictures from a model folder with one guidance rule."""
 
-import difflib
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,17 +27,14 @@ if TYPE_CHECKING:
     from sidestep.audit.records import Record
 
 ROWS_SHOWN = 40
-KINDS = ("rule", "sampler")  # what guides a run
 
 
 def rule_name(ctx: click.Context, param: click.Parameter, value: str) -> str:
     """Check the name of a rule; a typo is answered with the nearest names."""
-    known = rule_names()
-    if value in known:
-        return value
-    near = difflib.get_close_matches(value, known, n=2)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}."
-    raise click.BadParameter(f"there is no rule named {value!r}; {hint}", ctx, param)
+    try:
+        return registry.get(value, *registry.GUIDES).name
+    except SidestepError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
 
 
 def time_or_none(
@@ -57,7 +53,7 @@ def time_or_none(
 
 def rule_names() -> list[str]:
     """What `--rule` takes."""
-    return [e.name for e in registry.entries() if e.kind in KINDS]
+    return [e.name for e in registry.entries(*registry.GUIDES)]
 
 
 @click.command("sample")
@@ -233,7 +229,7 @@ def check_prompts(prompts: Sequence[str]) -> None:
 def settings(rule: str, options: dict[str, Any]) -> dict[str, Any]:
     """The given options as settings of the rule; an option it does not have is refused."""
     given = {name: value for name, value in options.items() if value is not None}
-    entry = next(e for e in registry.entries() if e.name == rule and e.kind in KINDS)
+    entry = registry.get(rule, *registry.GUIDES)
     has = set(inspect.signature(entry.load()).parameters)
     # Plain guidance has one scale, which is never "after" anything; the option is the same.
     names = {name: name for name in options} | ({"after": "scale"} if "scale" in has else {})

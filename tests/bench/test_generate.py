@@ -1,0 +1,79 @@
+"""A run folder is replaced by a run that gets somewhere, and by no other."""
+
+import json
+
+import numpy as np
+import pytest
+
+from sidestep.audit.records import read
+from sidestep.bench.generate import method, run
+from sidestep.errors import SidestepError
+from sidestep.guidance import Prediction
+from sidestep.sampling import NoiseSchedule
+
+
+class Toy:
+    """A model whose noise prediction is its input, scaled."""
+
+    schedule = NoiseSchedule.scaled_linear()
+    latent_shape = (1, 4, 4)
+
+    def denoiser(self, prompts):
+        return self
+
+    def select(self, rows):
+        return self
+
+    def __call__(self, x, level, needs):
+        return Prediction(x * 0.5, x * 0.6, level.time)
+
+    def decode(self, latents):
+        return np.zeros((len(latents), 8, 8, 3), dtype=np.uint8)
+
+
+def test_a_refused_run_leaves_the_one_before(tmp_path):
+    first = run(Toy(), "toy", ["a", "b"], [method("constant")], tmp_path, draws=2, steps=4)
+    assert read(tmp_path / "records.jsonl") == first
+    header = json.loads((tmp_path / "run.json").read_text())
+    assert header["model"] == {"name": "toy"}
+    assert (header["seed"], header["steps"]) == (0, 4)
+    for wrong in ({"steps": 5000}, {"steps": 4, "finer": 2}, {"steps": 4, "batch": 0}):
+        with pytest.raises((ValueError, SidestepError)):
+            run(Toy(), "toy", ["c"], [method("constant")], tmp_path, **wrong)
+    assert read(tmp_path / "records.jsonl") == first
+    assert json.loads((tmp_path / "run.json").read_text()) == header
+
+
+def test_a_run_that_gets_somewhere_replaces_the_one_before(tmp_path):
+    run(Toy(), "toy", ["a"], [method("constant")], tmp_path, steps=4)
+    second = run(Toy(), "toy", ["b"], [method("static"), method("constant")], tmp_path, steps=4)
+    assert read(tmp_path / "records.jsonl") == second
+    assert [r.method for r in second] == ["static", "constant"]
+
+
+def test_finished_rules_stay_when_a_later_one_fails(tmp_path):
+    class Dies(Toy):
+        calls = 0
+
+        def __call__(self, x, level, needs):
+            Dies.calls += 1
+            if Dies.calls > 4:
+                raise OSError("no space left on device")
+            return super().__call__(x, level, needs)
+
+    with pytest.raises(OSError, match="no space"):
+        run(Dies(), "toy", ["a"], [method("constant"), method("static")], tmp_path, steps=4)
+    (kept,) = read(tmp_path / "records.jsonl")
+    assert kept.method == "constant"
+    assert (tmp_path / kept.image).is_file()
+
+
+@pytest.mark.parametrize("name", ["probe", "static", "dynamic"])
+def test_a_setting_that_the_rule_lacks_is_refused(name):
+    with pytest.raises(SidestepError, match=f"the rule {name} has no setting nonsense"):
+        method(name, nonsense=1)
+
+
+def test_a_typo_of_the_probe_is_answered():
+    with pytest.raises(SidestepError, match="did you mean probe"):
+        method("prob")
