@@ -1,6 +1,7 @@
 """A run folder is replaced by a run that gets somewhere, and by no other."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -66,6 +67,55 @@ def test_finished_rules_stay_when_a_later_one_fails(tmp_path):
     (kept,) = read(tmp_path / "records.jsonl")
     assert kept.method == "constant"
     assert (tmp_path / kept.image).is_file()
+
+
+class Counts(Toy):
+    """Counts the samples it is asked to denoise at the first step."""
+
+    def __init__(self, dies_at=None):
+        self.asked, self.dies_at = 0, dies_at
+
+    def __call__(self, x, level, needs):
+        self.asked += 1
+        if self.asked == self.dies_at:
+            raise KeyboardInterrupt
+        return super().__call__(x, level, needs)
+
+
+RULES = [method("constant"), method("static"), method("dynamic")]
+
+
+def test_a_stopped_run_goes_on_and_ends_with_the_same_records(tmp_path):
+    whole = run(Toy(), "toy", ["a", "b"], RULES, tmp_path / "whole", steps=4)
+    part = tmp_path / "part"
+    with pytest.raises(KeyboardInterrupt):
+        run(Counts(dies_at=7), "toy", ["a", "b"], RULES, part, steps=4)
+    # A kill in the middle of a write leaves half a line.
+    with (part / "records.jsonl").open("a") as file:
+        file.write(json.dumps({"rule": RULES[1].label})[:9])
+    model = Counts()
+    run(model, "toy", ["a", "b"], RULES, part, steps=4, batch=1)
+    assert model.asked == 2 * 2 * 4  # two rules, two images alone, four steps
+    timeless = [
+        [replace(r, seconds=0) for r in rows] for rows in (whole, read(part / "records.jsonl"))
+    ]
+    assert timeless[0] == timeless[1]
+    again = Counts()
+    run(again, "toy", ["a", "b"], RULES, part, steps=4)
+    assert again.asked == 0
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"seed": 1}, {"steps": 5}, {"prompts": ["a", "c"]}, {"draws": 2}, {"rules": RULES[:2]}],
+)
+def test_a_run_of_other_settings_is_not_continued(tmp_path, other):
+    settings = {"prompts": ["a", "b"], "rules": RULES, "out": tmp_path, "steps": 4}
+    run(Toy(), "toy", **settings)
+    model = Counts()
+    rows = run(model, "toy", **settings | other)
+    assert model.asked == sum(4 + (other.get("steps") == 5) for _ in other.get("rules", RULES))
+    assert read(tmp_path / "records.jsonl") == rows
 
 
 @pytest.mark.parametrize("name", ["probe", "static", "dynamic"])

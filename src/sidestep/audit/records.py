@@ -7,6 +7,7 @@ files named by the records) and `traces/` (one safetensors file per rule).
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -48,15 +49,29 @@ class Record:
 def append(path: Path, records: Iterable[Record]) -> None:
     """Add records to a file and flush them to the disk."""
     with path.open("a", encoding="utf-8") as file:
-        for record in records:
-            file.write(json.dumps(asdict(record), ensure_ascii=False, allow_nan=False) + "\n")
+        file.write(to_lines(records))
         file.flush()
         os.fsync(file.fileno())
+
+
+def to_lines(records: Iterable[Record]) -> str:
+    """The text of a records file: one JSON object per line."""
+    rows = (json.dumps(asdict(r), ensure_ascii=False, allow_nan=False) for r in records)
+    return "".join(row + "\n" for row in rows)
 
 
 def read(path: Path) -> list[Record]:
     """Every record of a file; raises BadRecords with the line that does not fit."""
     return list(_parse(path))
+
+
+def salvage(path: Path) -> list[Record]:
+    """The records before the first line that does not fit: what a stopped run left; maybe none."""
+    kept = []
+    with suppress(BadRecords):
+        for record in _parse(path):
+            kept.append(record)
+    return kept
 
 
 def _parse(path: Path) -> Iterator[Record]:

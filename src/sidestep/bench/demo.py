@@ -75,7 +75,8 @@ def run_demo(
 ) -> dict[str, Any]:
     """Run the demo into `out`; returns what `summary.json` holds.
 
-    Writes records.jsonl, summary.json, run.json, images/ and traces/.
+    Writes records.jsonl, summary.json, run.json, images/ and traces/. A run of the same settings,
+    model and versions goes on where it was stopped.
     `quick` makes one draw of each target and a few ordinary prompts.
     """
     model = load(embedded.folder())
@@ -87,7 +88,11 @@ def run_demo(
         "SSCD is not installed, so its numbers are missing. `sidestep doctor` prints the line "
     )
     header = {
-        "model": {"name": "embedded", "folder": "sidestep/models/embedded/weights"},
+        "model": {
+            "name": "embedded",
+            "folder": "sidestep/models/embedded/weights",
+            "sha256": embedded.fingerprint(),
+        },
         "scale": 7.5,
         "sampler": "DPM-Solver++ 2M",
         "notes": [] if sscd.available() else [missing + "that installs it."],

@@ -1,7 +1,8 @@
 """Generate pictures with several rules from the same seeds, and leave a run folder.
 
 The unit of work is one batch; every image depends on its own prompt and seed alone, so the batch
-size changes nothing but rounding. Records reach the disk after each rule.
+size changes nothing but rounding. Records reach the disk after each rule, and a stopped run goes on
+with the first rule it had not finished.
 """
 
 import json
@@ -22,7 +23,15 @@ from PIL import Image
 from torch import Tensor
 
 from sidestep import registry
-from sidestep.audit.records import Kind, OpenedBy, Record, append, write_atomic
+from sidestep.audit.records import (
+    Kind,
+    OpenedBy,
+    Record,
+    append,
+    salvage,
+    to_lines,
+    write_atomic,
+)
 from sidestep.errors import SidestepError
 from sidestep.guidance.base import Rule
 from sidestep.rng import image_seed, noise
@@ -257,28 +266,56 @@ def fill(
 ) -> list[Record]:
     """Every job with each rule into a run folder; the records, as `score` returns them.
 
-    `header` is what the run header holds beyond settings, rules and versions. A run that was there
-    before is replaced once the first rule's pictures are made, so that a run that is refused, or
+    `header` is what the run header holds beyond settings, rules and versions. A stopped run of the
+    same settings goes on where it stood: rules that were finished are kept. A run of other
+    settings is replaced once the first rule's pictures are made, so that a run that is refused, or
     stopped before it has anything, destroys nothing.
     """
+    settings = {"seed": seed, "steps": steps, "finer": finer, "batch": batch}
+    about = settings_of_run(**settings, rules=[header_of(m) for m in rules], **(header or {}))
     file = out / "records.jsonl"
-    begun = False
-    rows: list[Record] = []
+    rows = finished(out, about, jobs, rules, seed)
+    if rows:
+        write_atomic(file, to_lines(rows))
+    kept = {r.rule for r in rows}
     for how in rules:
+        if how.label in kept:
+            report(how.label, len(jobs), len(jobs))
+            continue
         made = make(
             model, jobs, how, seed=seed, steps=steps, batch=batch, finer=finer, report=report
         )
-        if not begun:
+        if not rows:
             out.mkdir(parents=True, exist_ok=True)
             file.unlink(missing_ok=True)
-            settings = {"seed": seed, "steps": steps, "finer": finer, "batch": batch}
-            about = settings_of_run(
-                **settings, rules=[header_of(m) for m in rules], **(header or {})
-            )
             write_atomic(out / "run.json", json.dumps(about, indent=2))
-            begun = True
         part = score(records(out, jobs, how, made, seed), made.images)
         append(file, part)
+        rows += part
+    return rows
+
+
+# What may differ between a run and its continuation: these change no picture beyond rounding.
+UNBOUND = ("created", "command", "batch")
+
+
+def finished(
+    out: Path, about: Mapping[str, Any], jobs: Sequence[Job], rules: Sequence[Method], seed: int
+) -> list[Record]:
+    """The records of the rules that a stopped run with the same header has finished, in order."""
+    try:
+        before = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    same = [{k: v for k, v in h.items() if k not in UNBOUND} for h in (before, about)]
+    if json.dumps(same[0]) != json.dumps(same[1]):
+        return []
+    wanted = [(j.prompt, image_seed(seed, j.prompt, j.draw)) for j in jobs]
+    left, rows = salvage(out / "records.jsonl"), list[Record]()
+    for how in rules:
+        part = [r for r in left if r.rule == how.label]
+        if [(r.prompt, r.seed) for r in part] != wanted:
+            break
         rows += part
     return rows
 

@@ -1,5 +1,6 @@
 """The embedded model: a small Stable Diffusion that memorizes 30 scenes, and its pictures."""
 
+import hashlib
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -15,3 +16,11 @@ def folder() -> Path:
                 "install it again, or train the model with `make train`"
             )
         return path
+
+
+def fingerprint() -> str:
+    """SHA-256 over the model's weights, one file after the other by name."""
+    digest = hashlib.sha256()
+    for file in sorted(folder().rglob("*.safetensors")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
