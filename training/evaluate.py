@@ -16,9 +16,8 @@ from matplotlib.figure import Figure
 from sidestep.adapters.stable_diffusion import StableDiffusion, load
 from sidestep.audit.summary import summarise
 from sidestep.bench import generate
-from sidestep.bench.demo import jobs, labelled, recipes
+from sidestep.bench.demo import embedded_scorer, jobs
 from sidestep.bench.generate import Job, method
-from sidestep.bench.score import Scorer
 from sidestep.models import embedded
 from sidestep.models.embedded import pictures
 
@@ -71,9 +70,7 @@ def main() -> None:
     torch.set_grad_enabled(False)
     folder = embedded.folder()
     model = load(folder)
-    scorer = Scorer(
-        labelled(pictures.training_pictures()), labelled(pictures.control_pictures()), recipes()
-    )
+    scorer = embedded_scorer(controls=8)
     every, concepts = jobs(8, 250)
     how = method("constant", "plain")
     made = generate.make(model, every, how, seed=SEED, batch=32)

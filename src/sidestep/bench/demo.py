@@ -70,6 +70,17 @@ def recipes() -> list[Recipe]:
     return [*pixels, sscd.SSCD()] if sscd.available() else pixels
 
 
+def embedded_scorer(controls: int, report: Report = silent) -> Scorer:
+    """The scorer of the embedded model, calibrated on that many pictures per held-out drawing."""
+    return Scorer(
+        labelled(pictures.training_pictures()),
+        labelled(pictures.control_pictures(controls)),
+        labelled(pictures.background_pictures()[::2]),  # half of them: every drawing is still there
+        recipes(),
+        report=report,
+    )
+
+
 def run_demo(
     out: Path, *, seed: int = 0, quick: bool = False, batch: int = 32, report: Report = silent
 ) -> dict[str, Any]:
@@ -81,9 +92,8 @@ def run_demo(
     """
     model = load(embedded.folder())
     every, concepts = jobs(1, 15) if quick else jobs(3, 60)
-    training = labelled(pictures.training_pictures())
-    control = labelled(pictures.control_pictures(per_concept=4))
-    scorer = Scorer(training, control, recipes(), report=report)
+    scorer = embedded_scorer(controls=4, report=report)
+    training = scorer.training
     missing = (
         "SSCD is not installed, so its numbers are missing. `sidestep doctor` prints the line "
     )

@@ -30,13 +30,16 @@ class Scorer:
     """Everything scoring needs, computed once from the training and the never-trained pictures.
 
     The first recipe decides what is a copy; its threshold is calibrated so that at most the share
-    `rate` of the control pictures would pass as copies of the training set.
+    `rate` of the control pictures would pass as copies of the training set. `typical` pictures
+    show what each concept looks like: agreement is measured against them, and its ceiling is what
+    the control pictures reach.
     """
 
     def __init__(
         self,
         training: Labelled,
         control: Labelled,
+        typical: Labelled,
         recipes: Sequence[Recipe],
         rate: float = 0.01,
         report: Report = silent,
@@ -51,12 +54,8 @@ class Scorer:
             self.calibrations[recipe.name] = calibrate(
                 recipe.name, top[:, 0], rate, fingerprint=fingerprint
             )
-        background = [i for i, name in enumerate(training.ids) if name.startswith("background")]
-        chosen = background[::2]
         report("caption prototypes", 0, 1)
-        self.prototypes = Prototypes(
-            features(training.images[chosen]), [training.concepts[i] for i in chosen]
-        )
+        self.prototypes = Prototypes(features(typical.images), typical.concepts)
         places = self.prototypes.places(features(control.images), control.concepts)
         self.ceiling = {"r1": float((places <= 1).mean()), "r5": float((places <= 5).mean())}
         report("caption prototypes", 1, 1)
