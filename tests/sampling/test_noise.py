@@ -11,6 +11,7 @@ from sidestep.sampling import (
     flow_sigma,
     snr_of_edm,
     snr_of_flow,
+    time_of_snr,
 )
 
 SD = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
@@ -118,3 +119,30 @@ def test_what_is_no_schedule_is_refused():
     zero_snr[-1] = 0.0  # what the rescaling computes; diffusers then puts 2**-24 there
     with pytest.raises(ValueError, match="zero terminal SNR"):
         NoiseSchedule(zero_snr.double())
+
+
+@pytest.mark.parametrize("timestep", [0, 1, 250, 500, 700, 999])
+def test_stable_diffusions_timesteps_are_their_own_time(timestep):
+    level = NoiseSchedule.scaled_linear().level(timestep)
+    # A float32 schedule, as diffusers keeps it, must land on the same time.
+    bar = float(torch.tensor(level.alpha**2, dtype=torch.float32))
+    assert time_of_snr(level.snr) == timestep / 1000
+    if timestep:
+        assert time_of_snr(bar / (1 - bar)) == timestep / 1000
+
+
+def test_levels_of_other_families_have_the_time_of_their_snr():
+    # Stable Diffusion's t of 500 and 700, as sigmas of EDM and of a rectified flow.
+    for edm, flow, time in ((1.62, 0.62, 0.5), (3.33, 0.77, 0.7)):
+        assert time_of_snr(snr_of_edm(edm)) == pytest.approx(time, abs=0.003)
+        assert time_of_snr(snr_of_flow(flow)) == pytest.approx(time, abs=0.01)
+
+
+def test_time_falls_with_the_noise_from_one_end_to_the_other():
+    ratios = [0.0, 1e-6, 1e-4, 0.004, 0.005, 0.1, 1.0, 100.0, 1100.0, 1e9]
+    times = [time_of_snr(snr) for snr in ratios]
+    assert (times[0], times[-1]) == (1.0, 0.0)
+    assert times == sorted(times, reverse=True)
+    assert len(set(times[1:9])) == 8
+    with pytest.raises(ValueError, match="not below 0"):
+        time_of_snr(-1.0)

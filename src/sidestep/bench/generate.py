@@ -34,6 +34,7 @@ from sidestep.audit.records import (
 )
 from sidestep.errors import SidestepError
 from sidestep.guidance.base import Rule
+from sidestep.guidance.schedules import DEFAULT_SCALE
 from sidestep.rng import image_seed, noise
 from sidestep.sampling.loop import Denoiser, Sample, sample
 from sidestep.sampling.noise import NoiseSchedule
@@ -96,7 +97,7 @@ class Method:
         return sample(denoiser, x, self.rule, schedule, steps=steps, finer=finer)
 
 
-PROBE_SETTINGS = {"before": -7.5, "after": 7.5}
+PROBE_SETTINGS = {"before": -DEFAULT_SCALE, "after": DEFAULT_SCALE}
 
 
 def method(name: str, label: str | None = None, **settings: Any) -> Method:
@@ -113,7 +114,8 @@ def method(name: str, label: str | None = None, **settings: Any) -> Method:
             f"it has {', '.join(sorted(known))}"
         )
     settings = defaults | settings
-    rule = None if name == "probe" else entry.load()(**settings)
+    # A record says the number, also where the rule leaves its scale to the loop.
+    rule = None if name == "probe" else entry.load()(**settings).with_scale(DEFAULT_SCALE)
     if is_dataclass(rule) and not isinstance(rule, type):
         settings = asdict(rule)
     shown = label or " ".join([name, *(f"{k}={v}" for k, v in settings.items())])

@@ -3,13 +3,14 @@
 Needs torch and nothing else.
 """
 
-from sidestep.guidance.base import Guided, Needs, Prediction, Rule, combine, take
+from sidestep.guidance.base import Guided, Needs, Prediction, Rule, combine, needs_each, take
 from sidestep.guidance.constant import Constant
 from sidestep.guidance.dynamic import Dynamic
-from sidestep.guidance.schedules import Scheduled
+from sidestep.guidance.schedules import DEFAULT_SCALE, Scheduled
 from sidestep.guidance.static import Static
 
 __all__ = [
+    "DEFAULT_SCALE",
     "Constant",
     "Dynamic",
     "Guided",
@@ -19,5 +20,6 @@ __all__ = [
     "Scheduled",
     "Static",
     "combine",
+    "needs_each",
     "take",
 ]

@@ -1,22 +1,30 @@
 """Plain classifier-free guidance: one scale at every step (Ho and Salimans, 2022)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from sidestep.guidance.base import Guided, Needs, Prediction, combine, only
-from sidestep.guidance.schedules import Scale, check, scale_at
+from sidestep.guidance.schedules import OpenScale, check, scale_at
 
 
 @dataclass(frozen=True)
 class Constant:
-    """The same guidance at every step. `scale` is a number or a `Scheduled` function of time."""
+    """The same guidance at every step.
 
-    scale: Scale = 7.5
+    `scale` is a number, a `Scheduled` function of time, or None for the caller's own: the
+    pipeline's in `sidestep.guide`, 7.5 in our own loop.
+    """
+
+    scale: OpenScale = None
 
     def __post_init__(self) -> None:
         """Refuse a scale that is not finite."""
         check("scale", self.scale)
+
+    def with_scale(self, scale: float) -> "Constant":
+        """This rule with the caller's scale where it leaves one open; else itself."""
+        return self if self.scale is not None else replace(self, scale=scale)
 
     def init(self, batch: int, device: torch.device | str = "cpu") -> None:
         """No memory."""

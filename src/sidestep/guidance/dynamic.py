@@ -9,7 +9,7 @@ latest time for it, and a fallback time at which guidance comes on anyway (the p
 a sample that shows no minimum without guidance to the end).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -24,7 +24,7 @@ from sidestep.guidance.base import (
     check_time,
     combine,
 )
-from sidestep.guidance.schedules import Scale, check, scale_at
+from sidestep.guidance.schedules import OpenScale, Scale, check, scale_at
 
 
 class GapState(NamedTuple):
@@ -46,13 +46,14 @@ class Dynamic:
     paper's rule) and was passed at a time not below `latest`. Before `earliest` guidance never
     comes on: a minimum passed sooner turns it on at `earliest`, because guidance so early pulls a
     sample back into the basin it has just left. From the time `fallback` on guidance is on for
-    every sample; None means never. Times lie in [0, 1], 1 = noise.
+    every sample; None means never. Times lie in [0, 1], 1 = noise. `after=None` is the caller's own
+    scale: the pipeline's in `sidestep.guide`, 7.5 in our own loop.
 
     `Dynamic(drop=0, earliest=1, latest=0, fallback=None)` is the paper's rule to the letter.
     """
 
     before: Scale = 0.0
-    after: Scale = 7.5
+    after: OpenScale = None
     drop: float = 0.0
     earliest: float = 0.75
     latest: float = 0.0
@@ -78,6 +79,10 @@ class Dynamic:
                 f"latest is {self.latest} and earliest {self.earliest}; time runs from 1 down to "
                 "0, so latest must not be above earliest"
             )
+
+    def with_scale(self, scale: float) -> "Dynamic":
+        """This rule with the caller's scale after the transition if it leaves that open."""
+        return self if self.after is not None else replace(self, after=scale)
 
     def init(self, batch: int, device: torch.device | str = "cpu") -> GapState:
         """State before the first step; gaps of -inf keep the first step from being a minimum."""

@@ -57,14 +57,18 @@ class Scheduled:
 
 
 Scale = float | Scheduled
+OpenScale = Scale | None  # None leaves the scale to the caller
+DEFAULT_SCALE = 7.5  # what an open scale is where no caller has one of its own
 
 
-def scale_at(scale: Scale, time: float) -> float:
-    """The number behind a scale at that time."""
+def scale_at(scale: OpenScale, time: float) -> float:
+    """The number behind a scale at that time; DEFAULT_SCALE for one that is left open."""
+    if scale is None:
+        return DEFAULT_SCALE
     return scale.at(time) if isinstance(scale, Scheduled) else float(scale)
 
 
-def check(name: str, scale: Scale) -> None:
+def check(name: str, scale: OpenScale) -> None:
     """Refuse a scale that is not finite."""
-    if not isinstance(scale, Scheduled):
+    if scale is not None and not isinstance(scale, Scheduled):
         check_scale(name, scale)

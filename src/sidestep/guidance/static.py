@@ -8,7 +8,7 @@ conditional prediction instead; it is another method and keeps most copies.
 """
 
 from ctypes import c_float
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -22,7 +22,7 @@ from sidestep.guidance.base import (
     combine,
     only,
 )
-from sidestep.guidance.schedules import Scale, check, scale_at
+from sidestep.guidance.schedules import OpenScale, Scale, check, scale_at
 
 
 def _single(time: float) -> float:
@@ -36,13 +36,14 @@ class Static:
 
     `time` is a diffusion time in [0, 1] (0.5 = Stable Diffusion's t of 500), or a tuple with one
     time per sample of the batch; times are compared in float32. `before` and `after` are numbers
-    or `Scheduled`. While samples lie on both sides of their times, both predictions are made for
-    all of them.
+    or `Scheduled`; `after=None` is the caller's own scale: the pipeline's in `sidestep.guide`, 7.5
+    in our own loop. While samples lie on both sides of their times, our own loop makes both
+    predictions for all of them.
     """
 
     time: float | tuple[float, ...] = 0.5
     before: Scale = 0.0
-    after: Scale = 7.5
+    after: OpenScale = None
 
     def __post_init__(self) -> None:
         """Refuse times outside [0, 1] and scales that are not finite."""
@@ -58,6 +59,10 @@ class Static:
 
     def _times(self) -> tuple[float, ...]:
         return tuple(_single(t) for t in self._given())
+
+    def with_scale(self, scale: float) -> "Static":
+        """This rule with the caller's scale after the transition if it leaves that open."""
+        return self if self.after is not None else replace(self, after=scale)
 
     def init(self, batch: int, device: torch.device | str = "cpu") -> torch.Tensor:
         """The transition time of each sample, (B,) float32."""
@@ -76,6 +81,11 @@ class Static:
         if _single(time) <= min(self._times()):
             return only(scale_at(self.after, time))
         return BOTH
+
+    def needs_each(self, time: float) -> tuple[Needs, ...]:
+        """What the sample of each given time needs."""
+        before, after = (only(scale_at(scale, time)) for scale in (self.before, self.after))
+        return tuple(after if _single(time) <= own else before for own in self._times())
 
     def step(self, prediction: Prediction, state: torch.Tensor) -> tuple[Guided, torch.Tensor]:
         """Guide one step. Raises ValueError if the state was made for another batch size."""

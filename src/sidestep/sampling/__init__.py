@@ -8,6 +8,7 @@ from sidestep.sampling.noise import (
     flow_sigma,
     snr_of_edm,
     snr_of_flow,
+    time_of_snr,
 )
 from sidestep.sampling.probe import probe_and_sample
 from sidestep.sampling.solvers import DDIM, DPMSolver, Solver
@@ -32,4 +33,5 @@ __all__ = [
     "sample",
     "snr_of_edm",
     "snr_of_flow",
+    "time_of_snr",
 ]

@@ -6,8 +6,10 @@ EDM's sigma is `SNR^-1/2`, and the time of a rectified flow `x = (1 - s) x0 + s 
 `1 / (1 + SNR^1/2)`.
 """
 
+import bisect
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -99,6 +101,35 @@ class NoiseSchedule:
 def _check_positive(name: str, value: float) -> None:
     if not 0 < value < math.inf:
         raise ValueError(f"{name} is {value}; it must be a positive, finite number")
+
+
+def time_of_snr(snr: float) -> float:
+    """The diffusion time, in [0, 1], at which Stable Diffusion has that signal-to-noise ratio.
+
+    It is how a setting made for one family is carried to another: SNR 0.38 is time 0.5, which is
+    sigma 1.62 of EDM and 0.62 of a rectified flow. Between timesteps log SNR is interpolated;
+    beyond the last one time runs on towards 1, where SNR is 0, so that less noise is always a
+    lower time. Rounded to 1e-6: schedules are float32, and a time of 0.5 must be met exactly.
+    """
+    if not 0 <= snr <= math.inf:
+        raise ValueError(f"snr is {snr}; a signal-to-noise ratio is not below 0")
+    ratios = _stable_diffusion()
+    last = len(ratios) - 1
+    if snr < ratios[last]:
+        return round((last + 1 - snr / ratios[last]) / (last + 1), 6)
+    after = bisect.bisect_left(ratios, -snr, key=lambda ratio: -ratio)
+    if after == 0:
+        return 0.0
+    high, low = ratios[after - 1], ratios[after]
+    share = (math.log(high) - math.log(snr)) / (math.log(high) - math.log(low))
+    return round((after - 1 + share) / (last + 1), 6)
+
+
+@cache
+def _stable_diffusion() -> list[float]:
+    """Signal-to-noise ratio of each timestep of Stable Diffusion."""
+    bar = NoiseSchedule.scaled_linear().alpha_bar
+    return (bar / (1 - bar)).tolist()
 
 
 def edm_sigma(snr: float) -> float:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sidestep.guidance.constant import Constant
+from sidestep.guidance.schedules import DEFAULT_SCALE
 from sidestep.guidance.static import Static
 from sidestep.sampling.loop import Denoiser, Sample, frames, sample
 from sidestep.sampling.noise import NoiseSchedule
@@ -42,8 +43,8 @@ def probe_and_sample(
     x: Tensor,
     schedule: NoiseSchedule,
     *,
-    before: float = -7.5,
-    after: float = 7.5,
+    before: float = -DEFAULT_SCALE,
+    after: float = DEFAULT_SCALE,
     steps: int = 50,
     solver: Solver | None = None,
     finer: int | None = None,

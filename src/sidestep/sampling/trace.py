@@ -29,10 +29,14 @@ class Trace:
     transition: Tensor  # (B,) int64, the step at which guidance came on, -1 = never
     fell_back: Tensor  # (B,) bool, it was a fallback that turned it on, for want of a signal
     nfe: Tensor  # (B,) int64, network evaluations made
+    # (B,) int64, those plain guidance makes. Two a step unless told: a solver may ask more often.
+    plain: Tensor = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         """Refuse fields that do not belong to one run."""
         steps, batch = self.gap.shape if self.gap.ndim == 2 else (-1, -1)
+        if self.plain is None:
+            object.__setattr__(self, "plain", torch.full_like(self.nfe, 2 * max(steps, 0)))
         expected = {"time": (steps,), "gap": (steps, batch), "scale": (steps, batch)}
         for field in fields(self):
             shape, fit = tuple(getattr(self, field.name).shape), expected.get(field.name, (batch,))
@@ -51,7 +55,7 @@ class Trace:
     @property
     def cost(self) -> float:
         """Network evaluations relative to plain guidance over the same steps, 1.0 = the same."""
-        return float(self.nfe.double().mean()) / (2 * len(self.time))
+        return float(self.nfe.double().sum() / self.plain.double().sum())
 
     def save(self, path: Path | str) -> None:
         """Write as safetensors under a temporary name, flush, and put in place by a rename."""
