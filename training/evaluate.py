@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 
 from sidestep.adapters.stable_diffusion import StableDiffusion, load
 from sidestep.audit.summary import summarise
-from sidestep.bench import generate
 from sidestep.bench.demo import embedded_scorer, jobs
-from sidestep.bench.generate import Job, method
+from sidestep.bench.generate import Job, make, method
+from sidestep.bench.run import records
 from sidestep.models import embedded
 from sidestep.models.embedded import pictures
 
@@ -30,7 +30,7 @@ def gaps(model: StableDiffusion, rows: list[Job], scale: float) -> dict[str, Any
     """The gap at every step of one trajectory, (T, B), and the share with a local minimum."""
     # A scale of exactly 0 would skip the conditional branch, and with it the gap.
     how = method("constant", f"gap at {scale}", scale=scale or 1e-12)
-    trace = generate.make(model, rows, how, seed=SEED, batch=32).trace
+    trace = make(model, rows, how, seed=SEED, batch=32).trace
     time, gap = trace.time.numpy(), trace.gap.numpy()
     minima = (gap[1:-1] < gap[:-2]) & (gap[1:-1] < gap[2:])
     return {
@@ -73,8 +73,8 @@ def main() -> None:
     scorer = embedded_scorer(controls=8)
     every, concepts = jobs(8, 250)
     how = method("constant", "plain")
-    made = generate.make(model, every, how, seed=SEED, batch=32)
-    rows = generate.records(ROOT / "out/evaluate", every, how, made, SEED)
+    made = make(model, every, how, seed=SEED, batch=32)
+    rows = records(ROOT / "out/evaluate", every, how, made, SEED)
     rows = scorer.score(rows, made.images, concepts)
     right = {t.caption: f"target/{i:02d}" for i, t in enumerate(pictures.targets())}
     targets = [r for r in rows if r.kind == "target"]

@@ -9,7 +9,7 @@ import pytest
 from sidestep import registry
 from sidestep.adapters import stable_diffusion
 from sidestep.audit.records import Record
-from sidestep.bench import generate
+from sidestep.bench import run as run_folder
 from sidestep.cli import sample
 from sidestep.cli.main import main
 
@@ -44,7 +44,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         ]  # fmt: skip
 
     monkeypatch.setattr(stable_diffusion, "load", lambda path: Words())
-    monkeypatch.setattr(generate, "run", run, raising=False)
+    monkeypatch.setattr(run_folder, "run", run)
     return seen
 
 
@@ -72,7 +72,7 @@ def test_settings_not_given_are_the_rules_own(calls: list[dict[str, Any]], tmp_p
     from sidestep.guidance.dynamic import Dynamic
 
     assert main(["sample", "m", "a", "--out", str(tmp_path)]) == 0
-    assert calls[0]["rules"][0].rule == Dynamic()
+    assert calls[0]["rules"][0].rule == Dynamic(after=7.5)
 
 
 @pytest.mark.parametrize("option", ["--after", "--scale"])

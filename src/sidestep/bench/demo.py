@@ -12,8 +12,8 @@ from PIL import Image
 from sidestep.adapters.stable_diffusion import load
 from sidestep.audit.records import Record, write_atomic
 from sidestep.audit.summary import summarise
-from sidestep.bench import generate
 from sidestep.bench.generate import Job, Method, Report, method, silent
+from sidestep.bench.run import fill
 from sidestep.bench.score import Images, Labelled, Scorer
 from sidestep.models import embedded
 from sidestep.models.embedded import pictures
@@ -120,7 +120,7 @@ def run_demo(
         scored = scorer.score(rows, images, concepts)
         return [replace(r, nearest_image=show(out, training, str(r.nearest))) for r in scored]
 
-    records = generate.fill(
+    records = fill(
         out,
         model,
         every,

@@ -173,9 +173,10 @@ def command(
     """
     check_prompts(prompts)
     from sidestep.adapters import stable_diffusion
-    from sidestep.bench import generate
+    from sidestep.bench.generate import method
+    from sidestep.bench.run import run
 
-    how = generate.method(rule, **settings(rule, options))
+    how = method(rule, **settings(rule, options))
     folder = _model_folder(model)
     out = out or _free(Path("out"))
     if (out / "records.jsonl").exists():
@@ -189,7 +190,7 @@ def command(
         warn(note)
     prepare(out)
     with keeping(out), progress() as report:
-        records = generate.run(
+        records = run(
             loaded,
             model,
             list(prompts),
