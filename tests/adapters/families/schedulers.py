@@ -1,0 +1,38 @@
+"""Every scheduler that the Stable Diffusion pipeline is used with."""
+
+from functools import partial
+from typing import Any
+
+from adapters.families.base import Family
+from adapters.families.sd import BETAS, pipeline, sd
+
+# Short name, class, what differs from its defaults.
+TABLE: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("DDIM", "DDIMScheduler", {"clip_sample": False}),
+    ("DDPM", "DDPMScheduler", {"clip_sample": False}),
+    ("PNDM", "PNDMScheduler", {}),
+    ("DPM++multi", "DPMSolverMultistepScheduler", {}),
+    ("DPM++single", "DPMSolverSinglestepScheduler", {}),
+    ("Euler", "EulerDiscreteScheduler", {}),
+    ("EulerA", "EulerAncestralDiscreteScheduler", {}),
+    ("Heun", "HeunDiscreteScheduler", {}),
+    ("KDPM2", "KDPM2DiscreteScheduler", {}),
+    ("KDPM2A", "KDPM2AncestralDiscreteScheduler", {}),
+    ("LMS", "LMSDiscreteScheduler", {}),
+    ("UniPC", "UniPCMultistepScheduler", {}),
+    ("DEIS", "DEISMultistepScheduler", {}),
+    ("LCM", "LCMScheduler", {"clip_sample": False}),
+    ("SASolver", "SASolverScheduler", {}),
+)
+
+
+def scheduler(name: str, options: dict[str, Any]) -> Any:
+    import diffusers
+
+    return getattr(diffusers, name)(**BETAS, **options)
+
+
+SCHEDULERS: tuple[Family, ...] = tuple(
+    sd(f"sd-{short}", make=partial(pipeline, "StableDiffusionPipeline", partial(scheduler, *row)))
+    for short, *row in TABLE
+)
