@@ -4,10 +4,19 @@ Each builds in well under a second, without a model hub, and reacts to its promp
 that a wrong row cannot hide in rounding.
 """
 
-from adapters.families import sd
+from adapters.families import audio, condfirst, controlnet, dit, sd, sdxl, separate, video
 from adapters.families.base import Family
 from adapters.families.schedulers import SCHEDULERS
 
-FAMILIES: tuple[Family, ...] = (*sd.FAMILIES,)
+FAMILIES: tuple[Family, ...] = (
+    *sd.FAMILIES,
+    *controlnet.FAMILIES,
+    *sdxl.FAMILIES,
+    *dit.FAMILIES,
+    *condfirst.FAMILIES,
+    *separate.FAMILIES,
+    *video.FAMILIES,
+    *audio.FAMILIES,
+)
 
 __all__ = ["FAMILIES", "SCHEDULERS", "Family"]

@@ -142,6 +142,9 @@ class Family:
         """A fresh pipeline, the same every time; the global random state stays as it is."""
         with torch.random.fork_rng(devices=[]):
             pipe = self.make()
+        for component in pipe.components.values():
+            if isinstance(component, torch.nn.Module):
+                component.eval()  # as from_pretrained does; dropout would mix the rows' results
         pipe.set_progress_bar_config(disable=True)
         dtype = dtype or self.dtype
         # Diffusers warns about any cast, also of float32 to float32.
