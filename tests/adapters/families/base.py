@@ -55,12 +55,12 @@ class Rows:
         """Arguments `name` and `negative_name`, (B, tokens): ones, then zeros.
 
         The length of a row's mask is its own, and another one on the negative side: a mask that
-        was left behind changes the result.
+        was left behind changes the result. None is full, since some pipelines drop full masks.
         """
         positive, negative = [], []
         for place, row in enumerate(self.numbers):
-            unconditional = tokens - row % 2
-            conditional = tokens - 2 - row % 3
+            unconditional = tokens - 1 - row % 2
+            conditional = tokens - 3 - row % 3
             positive.append(unconditional if place in self.swapped else conditional)
             negative.append(unconditional)
         column = torch.arange(tokens)
@@ -75,20 +75,27 @@ class Rows:
         return torch.stack([normal(name, row, *shape).to(self.dtype) for row in self.numbers])
 
 
-def randomize(module: torch.nn.Module, label: str, gain: float = 1.0, clock: float = 3.0) -> None:
-    """Fill every parameter from its own name, none with zeros.
+def randomize(
+    module: torch.nn.Module, label: str, *, clock: float = 3.0, **louder: float
+) -> None:
+    """Fill every parameter from its own name and `label`, none with zeros.
 
     Models start adaLN gates, zero convolutions and output layers at zero: an untrained network
-    would ignore its prompt. Matrices get standard deviation `gain / sqrt(inputs)`, vectors that
-    scale stay around 1, biases around 0. What reads the time is `clock` times as strong, so that
-    the gap between the predictions rises and falls on the way: a gap that only shrinks would
-    leave nothing to find for a rule that waits for its minimum.
+    would ignore its prompt. Matrices get standard deviation `1 / sqrt(inputs)`, vectors that scale
+    stay around 1, biases around 0.
+
+    What reads the time is `clock` times as strong, so that the gap between the predictions rises
+    and falls on the way: a gap that only shrinks would leave nothing to find for a rule that waits
+    for its minimum. Further names, such as attn2=5, are parts of a parameter's name and its factor.
     """
+    factors = {"time": clock, **louder}
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             drawn = normal(f"{label}.{name}", 0, *parameter.shape)
             if parameter.ndim >= 2:
-                drawn *= (clock if "time" in name else gain) / parameter[0].numel() ** 0.5
+                drawn /= parameter[0].numel() ** 0.5
+                for part, factor in factors.items():
+                    drawn *= factor if part in name else 1.0
             elif name.endswith("weight"):
                 drawn = 1 + 0.2 * drawn
             else:

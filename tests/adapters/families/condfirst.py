@@ -26,7 +26,7 @@ def lumina() -> Any:
         qk_norm=True,
         cross_attention_dim=WIDTH,
     )
-    randomize(transformer, "lumina")
+    randomize(transformer, "lumina", clock=8.0, patch_embedder=0.3)
     return LuminaPipeline(
         transformer=transformer,
         scheduler=flow(),
@@ -52,7 +52,7 @@ def dit() -> Any:
         num_attention_heads=2,
         num_embeds_ada_norm=NO_CLASS,
     )
-    randomize(transformer, "dit")
+    randomize(transformer, "dit", clock=1.5)
     return DiTPipeline(transformer=transformer, vae=autoencoder(), scheduler=ddim())
 
 

@@ -35,7 +35,7 @@ def sd3(**shift: Any) -> Any:
         pooled_projection_dim=POOLED,
         pos_embed_max_size=SIDE,
     )
-    randomize(transformer, "sd3")
+    randomize(transformer, "sd3", clock=2.0)
     return StableDiffusion3Pipeline(
         transformer=transformer,
         scheduler=flow(**shift),
@@ -94,7 +94,7 @@ def sana() -> Any:
         cross_attention_dim=16,
         caption_channels=WIDTH,
     )
-    randomize(transformer, "sana")
+    randomize(transformer, "sana", clock=1.5)
     blocks = ("ResBlock", "ResBlock")
     vae = AutoencoderDC(
         in_channels=3,

@@ -61,7 +61,7 @@ def unet(channels: int = CHANNELS, **options: Any) -> Any:
         "norm_num_groups": 4,
     }
     network = UNet2DConditionModel(**settings | options)
-    randomize(network, "unet")
+    randomize(network, "unet", clock=2.0)
     quieten(network.conv_in)
     return network
 

@@ -167,6 +167,9 @@ def lumina2() -> Any:
 class NothingToCheck(torch.nn.Module):
     """The guard that Cosmos asks for; without prompts and pictures it has nothing to check."""
 
+    device = torch.device("cpu")
+    dtype = torch.float32
+
 
 def cosmos2() -> Any:
     from diffusers import Cosmos2TextToImagePipeline, CosmosTransformer3DModel
@@ -180,7 +183,7 @@ def cosmos2() -> Any:
         adaln_lora_dim=4,
         max_size=(4, 16, 16),
         patch_size=(1, 2, 2),
-        concat_padding_mask=True,
+        concat_padding_mask=False,  # True asks for torchvision
         extra_pos_embed_type="learnable",
         **HEADS,
     )

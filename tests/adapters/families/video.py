@@ -49,7 +49,7 @@ def ltx() -> Any:
         caption_channels=WIDTH,
         **HEADS,
     )
-    randomize(transformer, "ltx")
+    randomize(transformer, "ltx", attn2=6.0)
     flags = (False, False, False, False)
     vae = AutoencoderKLLTXVideo(
         latent_channels=4,
@@ -96,7 +96,7 @@ def cogvideox() -> Any:
         max_text_seq_length=TOKENS,
         **HEADS,
     )
-    randomize(transformer, "cogvideox")
+    randomize(transformer, "cogvideox", clock=1.5)
     vae = AutoencoderKLCogVideoX(
         down_block_types=("CogVideoXDownBlock3D",) * 4,
         up_block_types=("CogVideoXUpBlock3D",) * 4,
@@ -132,7 +132,7 @@ def wan_transformer(label: str) -> Any:
         rope_max_seq_len=16,
         **HEADS,
     )
-    randomize(transformer, label)
+    randomize(transformer, label, attn2=6.0)
     return transformer
 
 
