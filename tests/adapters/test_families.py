@@ -4,7 +4,6 @@ import inspect
 
 import pytest
 import torch
-
 from adapters.families import FAMILIES, SCHEDULERS
 from reference.swapped_inputs import evaluations, swapped_until
 
@@ -37,6 +36,15 @@ class Stock:
     def assert_close(self, result, expected):
         floor = FLOOR[self.family.dtype] * float(self.batch.abs().max())
         torch.testing.assert_close(result, expected, rtol=0, atol=floor)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Networks this small wait for each other longer than they compute."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module", params=[marked(f) for f in (*FAMILIES, *SCHEDULERS)])
@@ -99,13 +107,15 @@ def test_swapping_inside_the_network_says_the_same(stock):
     every = len(stock.pairs)
     never = swapped_until(stock.family, stock.pipe, ROWS, {0: 0}, **options)
     assert torch.equal(never, stock.batch)
-    always = swapped_until(stock.family, stock.pipe, ROWS, dict.fromkeys(range(3), every), **options)
+    always = swapped_until(
+        stock.family, stock.pipe, ROWS, dict.fromkeys(range(3), every), **options
+    )
     stock.assert_close(always, stock.call(swap=[0, 1, 2]))
     late = swapped_until(stock.family, stock.pipe, ROWS, {0: 2, 2: 1}, **options)
     stock.assert_close(late[1], stock.batch[1])
     for other in (stock.batch, always):
         difference = (late[[0, 2]] - other[[0, 2]]).abs().flatten(1).amax(dim=1)
-        assert (difference > 100 * FLOOR[torch.float32] * stock.batch.abs().max() / 10).all()
+        assert (difference > 1e-3 * stock.batch.abs().max()).all()
 
 
 def test_a_position_outside_the_batch_is_refused():

@@ -73,9 +73,7 @@ class OneCall:
         if isinstance(value, dict):
             return {key: self.swap(inner, places) for key, inner in value.items()}
         total = 2 * self.batch
-        pairs = [
-            (p, self.batch + p) if self.cond_first else (self.batch + p, p) for p in places
-        ]
+        pairs = [(p, self.batch + p) if self.cond_first else (self.batch + p, p) for p in places]
         if isinstance(value, Tensor):
             # Some conditioning has several rows for a sample, such as one for each frame.
             blocks = value.reshape(total, -1, *value.shape[1:]).clone()

@@ -75,9 +75,7 @@ class Rows:
         return torch.stack([normal(name, row, *shape).to(self.dtype) for row in self.numbers])
 
 
-def randomize(
-    module: torch.nn.Module, label: str, *, clock: float = 3.0, **louder: float
-) -> None:
+def randomize(module: torch.nn.Module, label: str, *, clock: float = 3.0, **louder: float) -> None:
     """Fill every parameter from its own name and `label`, none with zeros.
 
     Models start adaLN gates, zero convolutions and output layers at zero: an untrained network

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from torch import Tensor
-
 from adapters.families.base import Family, Rows, randomize
 from adapters.families.dit import TOKENS, WIDTH, flow, masked_prompts
 from adapters.families.sd import SIDE, autoencoder, ddim
+from torch import Tensor
 
 
 def lumina() -> Any:

@@ -4,7 +4,6 @@ from functools import partial
 from typing import Any
 
 import torch
-
 from adapters.families.base import Family, Rows, randomize
 from adapters.families.sd import CHANNELS, SIDE, WIDTH, pipeline, prompts, quieten, sd
 

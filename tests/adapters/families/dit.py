@@ -68,7 +68,7 @@ def pixart() -> Any:
         caption_channels=WIDTH,
         cross_attention_dim=16,
     )
-    randomize(transformer, "pixart")
+    randomize(transformer, "pixart", clock=2.0, attn2=3.0)
     return PixArtSigmaPipeline(
         tokenizer=None,
         text_encoder=None,

@@ -1,4 +1,8 @@
-"""Every scheduler that the Stable Diffusion pipeline is used with."""
+"""Every scheduler that the Stable Diffusion pipeline is used with.
+
+PNDM as diffusers makes it warms up with four evaluations a step; PLMS is the same class as the
+released Stable Diffusion models configure it, which repeats one timestep.
+"""
 
 from functools import partial
 from typing import Any
@@ -11,6 +15,7 @@ TABLE: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("DDIM", "DDIMScheduler", {"clip_sample": False}),
     ("DDPM", "DDPMScheduler", {"clip_sample": False}),
     ("PNDM", "PNDMScheduler", {}),
+    ("PLMS", "PNDMScheduler", {"skip_prk_steps": True}),
     ("DPM++multi", "DPMSolverMultistepScheduler", {}),
     ("DPM++single", "DPMSolverSinglestepScheduler", {}),
     ("Euler", "EulerDiscreteScheduler", {}),
@@ -29,7 +34,7 @@ TABLE: tuple[tuple[str, str, dict[str, Any]], ...] = (
 def scheduler(name: str, options: dict[str, Any]) -> Any:
     import diffusers
 
-    return getattr(diffusers, name)(**BETAS, **options)
+    return getattr(diffusers, name)(**BETAS, steps_offset=1, **options)
 
 
 SCHEDULERS: tuple[Family, ...] = tuple(

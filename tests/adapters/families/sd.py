@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 import torch
-
 from adapters.families.base import Family, Rows, normal, randomize
 
 WIDTH = 16  # of a token

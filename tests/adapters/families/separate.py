@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-
 from adapters.families.base import Family, Rows, randomize
 from adapters.families.dit import POOLED, TOKENS, WIDTH, flow, masked_prompts, sd3_prompts
 from adapters.families.sd import SIDE, autoencoder
