@@ -75,7 +75,9 @@ class Rows:
         return torch.stack([normal(name, row, *shape).to(self.dtype) for row in self.numbers])
 
 
-def randomize(module: torch.nn.Module, label: str, *, clock: float = 3.0, **louder: float) -> None:
+def randomize(
+    module: torch.nn.Module, label: str, *, draw: str = "", clock: float = 3.0, **louder: float
+) -> None:
     """Fill every parameter from its own name and `label`, none with zeros.
 
     Models start adaLN gates, zero convolutions and output layers at zero: an untrained network
@@ -84,12 +86,14 @@ def randomize(module: torch.nn.Module, label: str, *, clock: float = 3.0, **loud
 
     What reads the time is `clock` times as strong, so that the gap between the predictions rises
     and falls on the way: a gap that only shrinks would leave nothing to find for a rule that waits
-    for its minimum. Further names, such as attn2=5, are parts of a parameter's name and its factor.
+    for its minimum. Another `draw` is another network, chosen where the rows of a batch would
+    otherwise turn at the same step. Further names, such as attn2=5, are parts of a parameter's name
+    and its factor.
     """
     factors = {"time": clock, **louder}
     with torch.no_grad():
         for name, parameter in module.named_parameters():
-            drawn = normal(f"{label}.{name}", 0, *parameter.shape)
+            drawn = normal(f"{label}{draw}.{name}", 0, *parameter.shape)
             if parameter.ndim >= 2:
                 drawn /= parameter[0].numel() ** 0.5
                 for part, factor in factors.items():

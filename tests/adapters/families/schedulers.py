@@ -4,6 +4,7 @@ PNDM as diffusers makes it warms up with four evaluations a step; PLMS is the sa
 released Stable Diffusion models configure it, which repeats one timestep.
 """
 
+import inspect
 from functools import partial
 from typing import Any
 
@@ -34,7 +35,11 @@ TABLE: tuple[tuple[str, str, dict[str, Any]], ...] = (
 def scheduler(name: str, options: dict[str, Any]) -> Any:
     import diffusers
 
-    return getattr(diffusers, name)(**BETAS, steps_offset=1, **options)
+    kind = getattr(diffusers, name)
+    # As the released models set it; the pipeline warns about 0. Not every class has it.
+    if "steps_offset" in inspect.signature(kind).parameters:
+        options = {"steps_offset": 1, **options}
+    return kind(**BETAS, **options)
 
 
 SCHEDULERS: tuple[Family, ...] = tuple(

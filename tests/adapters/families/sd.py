@@ -60,7 +60,7 @@ def unet(channels: int = CHANNELS, **options: Any) -> Any:
         "norm_num_groups": 4,
     }
     network = UNet2DConditionModel(**settings | options)
-    randomize(network, "unet", clock=2.0)
+    randomize(network, "unet", draw="e", clock=2.0)
     quieten(network.conv_in)
     return network
 

@@ -33,7 +33,7 @@ def animatediff() -> Any:
         motion_adapter=motion,
         scheduler=ddim(),
     )
-    randomize(pipe.unet, "animatediff")
+    randomize(pipe.unet, "animatediff", draw="b")
     quieten(pipe.unet.conv_in)
     return pipe
 
@@ -96,7 +96,7 @@ def cogvideox() -> Any:
         max_text_seq_length=TOKENS,
         **HEADS,
     )
-    randomize(transformer, "cogvideox", clock=1.5)
+    randomize(transformer, "cogvideox", draw="b", clock=1.5)
     vae = AutoencoderKLCogVideoX(
         down_block_types=("CogVideoXDownBlock3D",) * 4,
         up_block_types=("CogVideoXUpBlock3D",) * 4,
