@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sidestep.adapters.pipeline import guide
     from sidestep.adapters.stable_diffusion import load
     from sidestep.guidance import Constant, Dynamic, Scheduled, Static
     from sidestep.sampling import Trace, sample
@@ -20,6 +21,7 @@ __all__ = [
     "Static",
     "Trace",
     "__version__",
+    "guide",
     "load",
     "rules",
     "sample",
@@ -31,6 +33,7 @@ _WHERE = {
     "Scheduled": "sidestep.guidance",
     "Static": "sidestep.guidance",
     "Trace": "sidestep.sampling",
+    "guide": "sidestep.adapters.pipeline",
     "load": "sidestep.adapters.stable_diffusion",
     "sample": "sidestep.sampling",
 }

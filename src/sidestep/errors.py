@@ -5,6 +5,10 @@ class SidestepError(Exception):
     """A problem the user can act on; the command line prints its sentence without a traceback."""
 
 
+class SidestepWarning(UserWarning):
+    """Something that the user should know and that stopped nothing."""
+
+
 class MissingExtra(SidestepError, ImportError):
     """An optional package is not installed."""
 
