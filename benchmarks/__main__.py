@@ -1,7 +1,8 @@
 """Side by side in one run, printed as ratios: `make bench`.
 
 Evaluations and time of each rule against plain guidance, the rule's own arithmetic against the
-bare formula, and batches against the released scripts' way of one image at a time.
+bare formula, batches against the released scripts' way of one image at a time, and what the rules
+cost inside diffusers pipelines.
 """
 
 import subprocess
@@ -12,6 +13,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from benchmarks.pipelines import pipelines
 from rich.console import Console
 from rich.table import Table
 
@@ -124,7 +126,7 @@ def startup() -> Table:
 def main() -> None:
     """Run all and print."""
     console, model = Console(), load(embedded.folder())
-    console.print(startup(), arithmetic(model), rules(model), batches(model))
+    console.print(startup(), arithmetic(model), rules(model), batches(model), pipelines())
 
 
 if __name__ == "__main__":

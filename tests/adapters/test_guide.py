@@ -43,7 +43,8 @@ def pipe():
         block_out_channels=(4,), norm_num_groups=1, latent_channels=4, sample_size=8
     )
     made = StableDiffusionPipeline(
-        vae=vae.eval(), unet=unet(), scheduler=DDIMScheduler(**BETAS, steps_offset=1, clip_sample=False),
+        vae=vae.eval(), unet=unet(),
+        scheduler=DDIMScheduler(**BETAS, steps_offset=1, clip_sample=False),
         text_encoder=None, tokenizer=None, safety_checker=None, feature_extractor=None,
         requires_safety_checker=False,
     )  # fmt: skip
