@@ -20,9 +20,9 @@ def table() -> str:
     from adapters.families import FAMILIES, SCHEDULERS
     from contract.pipeline_checks import measure
 
+    torch_version = torch.__version__.split("+")[0]
     lines = [
-        f"Measured with diffusers {diffusers.__version__} and torch {torch.__version__.split('+')[0]}"
-        " on the CPU.",
+        f"Measured with diffusers {diffusers.__version__} and torch {torch_version} on the CPU.",
         "",
         "| family | class | transition at once | never on | static, own times | before=1 | dynamic"
         " | transitions | batch / singles | NFE / plain |",

@@ -42,7 +42,7 @@ class Batched(Call):
     def before(self, module: Any, network: str, call: Arguments) -> Arguments | None:
         """The arguments to use instead, None for those that came."""
         if network == "controlnet":
-            found = controlnet.before(self, module, call)
+            found = controlnet.before(self, module, self.network, call, self._kept)
             self.control = found and Rows(len(argument(self.names(module), call)), found[1])
             return found and found[0]
         self.plan, self.network, names = None, module, self.names(module)
@@ -73,7 +73,7 @@ class Batched(Call):
         needs = self.step(module, call)
         if not self.can_skip(module) or groups > 2:
             needs = [BOTH] * batch
-        keep = [*self.kept(needs), *range(2 * batch, rows)]
+        keep = [*self._kept(needs), *range(2 * batch, rows)]
         self.plan = Plan(batch, rows, keep, needs, network)
         return select(names, call, rows, keep) if len(keep) < rows else None
 
@@ -111,7 +111,7 @@ class Batched(Call):
         """Where the unconditional and the conditional rows begin."""
         return (batch, 0) if self.layout.cond_first else (0, batch)
 
-    def kept(self, needs: list[Needs]) -> list[int]:
+    def _kept(self, needs: list[Needs]) -> list[int]:
         """The rows that are needed of a batch of both predictions."""
         uncond, cond = self._groups(len(needs))
         return sorted(

@@ -4,20 +4,27 @@ Its residuals come back with all rows, zeros where none was computed; the networ
 takes the same rows of them.
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
+from sidestep.adapters.pipeline.calls import Call
 from sidestep.adapters.pipeline.rows import Arguments, argument, select, spread
-
-if TYPE_CHECKING:
-    from sidestep.adapters.pipeline.batched import Batched
+from sidestep.guidance.base import Needs
 
 
 def before(
-    call: "Batched", module: Any, arguments: Arguments
+    call: Call,
+    module: Any,
+    network: Any,
+    arguments: Arguments,
+    kept: Callable[[list[Needs]], list[int]],
 ) -> tuple[Arguments, list[int]] | None:
-    """The arguments for the rows that are needed, and which; None where all are."""
+    """The arguments for the rows that are needed, and which; None where all are.
+
+    `network` is the one that will be called next, `kept` gives the rows of its batch.
+    """
     names = call.names(module)
     sample = argument(names, arguments)
     rows = len(sample)
@@ -25,9 +32,9 @@ def before(
     # in full: the network's call then shows how many samples there are.
     if rows % 2 or argument(names, arguments, "guess_mode") or call.begins(rows // 2):
         return None
-    if not (call.wants_guidance() and call.can_skip(module) and call.can_skip(call.network)):
+    if not (call.wants_guidance() and call.can_skip(module) and call.can_skip(network)):
         return None
-    keep = call.kept(call.needs(module, arguments))
+    keep = kept(call.needs(module, arguments))
     return (select(names, arguments, rows, keep), keep) if len(keep) < rows else None
 
 
