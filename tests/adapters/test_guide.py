@@ -303,29 +303,6 @@ def test_half_precision_gaps_are_float32(pipe):
     assert run.trace.gap.dtype == torch.float32 and run.trace.gap.isfinite().all()
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["compile, attach", "attach, compile"])
-@pytest.mark.parametrize("way", ["wrap", "in place"])
-def test_it_acts_on_a_compiled_network(pipe, late, way):
-    with sidestep.guide(pipe, STATIC):
-        expected = call(pipe)
-
-    def compiled():
-        if way == "wrap":
-            pipe.unet = torch.compile(pipe.unet, backend="eager")
-        else:
-            pipe.unet.compile(backend="eager")
-
-    torch._dynamo.reset()
-    if not late:
-        compiled()
-        call(pipe)  # the graph is there before the hooks are
-    with sidestep.guide(pipe, STATIC) as run:
-        if late:
-            compiled()
-        assert torch.equal(call(pipe), expected)
-        assert run.trace.nfe.tolist() == [6, 6]
-
-
 class Replayed:
     """What accelerate does to a network at every call of a pipeline: its forward on and off."""
 
