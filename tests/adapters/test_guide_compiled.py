@@ -1,4 +1,4 @@
-"""sidestep.guide and torch.compile, in every order; the backend that runs what it traced as it is."""
+"""sidestep.guide and torch.compile, in every order; the backend runs what it traced as it is."""
 
 import pytest
 import torch

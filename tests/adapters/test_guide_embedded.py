@@ -29,19 +29,19 @@ def model():
     return sidestep.load(embedded.folder())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RULES)
 def test_the_pipeline_and_our_loop_give_the_same_pictures(model, name):
     rule, first = RULES[name], noise(range(4), model.latent_shape)
-    ours = sidestep.sample(model.denoiser(PROMPTS), first, rule, model.schedule, steps=20)
+    ours = sidestep.sample(model.denoiser(PROMPTS), first, rule, model.schedule, steps=12)
     with sidestep.guide(model.pipe, rule) as run:
         theirs = model.pipe(
-            PROMPTS, latents=first, num_inference_steps=20, guidance_scale=7.5, output_type="latent"
+            PROMPTS, latents=first, num_inference_steps=12, guidance_scale=7.5, output_type="latent"
         ).images
-    # Float32 rounding of another order of the solver's terms over 20 steps; latents reach 20.
-    torch.testing.assert_close(theirs, ours.latents, atol=5e-4, rtol=0)
-    levels = [np.abs(a.astype(int) - b.astype(int)).max() for a, b in
-              [(model.decode(theirs), model.decode(ours.latents))]]  # fmt: skip
-    assert max(levels) <= 1  # of 255
+    # Float32 rounding of another order of the solver's terms over 12 steps: 3e-5 measured, on latents that reach 12.
+    torch.testing.assert_close(theirs, ours.latents, atol=2e-4, rtol=0)
+    levels = model.decode(theirs).astype(int) - model.decode(ours.latents).astype(int)
+    assert np.abs(levels).max() <= 1  # of 255
     assert torch.equal(run.trace.transition, ours.trace.transition)
     assert torch.equal(run.trace.fell_back, ours.trace.fell_back)
     torch.testing.assert_close(run.trace.time, ours.trace.time, atol=1e-6, rtol=0)
@@ -49,12 +49,13 @@ def test_the_pipeline_and_our_loop_give_the_same_pictures(model, name):
     assert (run.trace.nfe <= ours.trace.nfe).all()  # rows are left out sample by sample
 
 
+@pytest.mark.slow
 def test_ddim_gives_the_same_pictures_too(model):
     from diffusers import DDIMScheduler
 
     rule, first = sidestep.Dynamic(), noise(range(4), model.latent_shape)
     ours = sidestep.sample(
-        model.denoiser(PROMPTS), first, rule, model.schedule, steps=20, solver=DDIM()
+        model.denoiser(PROMPTS), first, rule, model.schedule, steps=12, solver=DDIM()
     )
     stock = model.pipe.scheduler
     model.pipe.scheduler = DDIMScheduler(
@@ -63,9 +64,9 @@ def test_ddim_gives_the_same_pictures_too(model):
     )  # fmt: skip
     try:
         with sidestep.guide(model.pipe, rule) as run:
-            model.pipe(PROMPTS, latents=first, num_inference_steps=20, output_type="latent")
+            model.pipe(PROMPTS, latents=first, num_inference_steps=12, output_type="latent")
     finally:
         model.pipe.scheduler = stock
-    # Its grid is another one, so the step is compared by its time, within one step of 20.
+    # Its grid is another one, so the step is compared by its time, within one step of 12.
     difference = (run.trace.transition_time - ours.trace.transition_time).abs()
-    assert (difference <= 0.06).all()
+    assert (difference <= 0.09).all()
