@@ -5,9 +5,8 @@ the hook's own time per step.
 """
 
 import time
-import warnings
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
@@ -16,9 +15,9 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 import sidestep
-from sidestep.errors import SidestepWarning
+from sidestep.adapters.pipeline.hooks import Hooked
 
-STEPS, ROUNDS = 50, 5
+STEPS, ROUNDS = 50, 3
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 QUIET: dict[str, Any] = {"text_encoder": None, "tokenizer": None}
 
@@ -33,8 +32,8 @@ def _unet(**more: Any) -> Any:
     from diffusers import UNet2DConditionModel
 
     settings: dict[str, Any] = {
-        "sample_size": 16,
-        "block_out_channels": (32, 64),
+        "sample_size": 8,
+        "block_out_channels": (32, 32),
         "layers_per_block": 1,
         "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
         "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
@@ -88,7 +87,7 @@ def sd3() -> tuple[Any, dict[str, Any]]:
     )
 
     transformer = SD3Transformer2DModel(
-        sample_size=16,
+        sample_size=8,
         in_channels=4,
         out_channels=4,
         num_layers=2,
@@ -165,10 +164,10 @@ def _seconds(call: Callable[[], Any]) -> float:
 
 
 def pipelines() -> Table:
-    """FLOPs, time and the hook's cost of each rule on each shape; medians of paired runs."""
+    """FLOPs, time and the hooks' own time of each rule on each shape; medians of paired runs."""
     torch.manual_seed(0)
     table = Table(
-        "pipeline", "rule", "FLOPs / plain", "NFE / plain", "time / plain", "hook, ms a step",
+        "pipeline", "rule", "FLOPs / plain", "NFE / plain", "time / plain", "hooks, ms a step",
         title=f"Rules inside diffusers pipelines, {STEPS} steps, 2 samples",
     )  # fmt: skip
     for make in (sd, sdxl, sd3, wan):
@@ -183,34 +182,49 @@ def pipelines() -> Table:
             )  # fmt: skip
 
         plain = _flops(once)
+        spared = {}
         for name, rule in RULES.items():
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", SidestepWarning)
-                flops, cost, pairs = _measure(pipe, rule, once)
-            ratio = median(guided / bare for guided, bare in pairs)
-            extra = median(guided - bare for guided, bare in pairs) / STEPS * 1000
-            # Where rows are left out, the difference is what was saved and not the hook's own time.
-            shown = f"{extra:.2f}" if cost == 1 else "-"
+            with sidestep.guide(pipe, rule) as run:
+                spared[name] = (_flops(once) / plain, run.trace.cost)
+        ratios: dict[str, list[float]] = {name: [] for name in RULES}
+        hooks: dict[str, list[float]] = {name: [] for name in RULES}
+        for _ in range(ROUNDS):
+            bare = _seconds(once)
+            for name, rule in RULES.items():
+                with _timed() as spent, sidestep.guide(pipe, rule):
+                    ratios[name].append(_seconds(once) / bare)
+                hooks[name].append(1000 * sum(spent) / STEPS)
+        for name in RULES:
+            flops, cost = spared[name]
             table.add_row(
-                make.__name__, name, f"{flops / plain:.3f}", f"{cost:.3f}", f"{ratio:.3f}", shown
-            )
+                make.__name__, name, f"{flops:.3f}", f"{cost:.3f}",
+                f"{median(ratios[name]):.3f}", f"{median(hooks[name]):.2f}",
+            )  # fmt: skip
     return table
 
 
-def _measure(
-    pipe: Any, rule: Any, once: Callable[[], None]
-) -> tuple[int, float, list[tuple[float, float]]]:
-    with sidestep.guide(pipe, rule) as run:
-        flops = _flops(once)
-    pairs = []
-    for turn in range(ROUNDS):
-        times = {}
-        # Which of the two goes first alternates, so that a drift of the machine cancels.
-        for guided in (True, False) if turn % 2 else (False, True):
-            with sidestep.guide(pipe, rule) if guided else nullcontext():
-                times[guided] = _seconds(once)
-        pairs.append((times[True], times[False]))
-    return flops, run.trace.cost, pairs
+@contextmanager
+def _timed() -> Iterator[list[float]]:
+    """The seconds of every hook that is called meanwhile."""
+    spent: list[float] = []
+    own = {name: getattr(Hooked, name) for name in ("_before", "_after")}
+
+    def timed(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            start = time.perf_counter()
+            result = method(*args)
+            spent.append(time.perf_counter() - start)
+            return result
+
+        return call
+
+    for name, method in own.items():
+        setattr(Hooked, name, timed(method))
+    try:
+        yield spent
+    finally:
+        for name, method in own.items():
+            setattr(Hooked, name, method)
 
 
 if __name__ == "__main__":
