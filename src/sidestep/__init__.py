@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sidestep.adapters.guider import Guider
     from sidestep.adapters.pipeline import guide
     from sidestep.adapters.stable_diffusion import load
     from sidestep.guidance import Constant, Dynamic, Scheduled, Static
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Constant",
     "Dynamic",
+    "Guider",
     "Scheduled",
     "Static",
     "Trace",
@@ -30,6 +32,7 @@ __all__ = [
 _WHERE = {
     "Constant": "sidestep.guidance",
     "Dynamic": "sidestep.guidance",
+    "Guider": "sidestep.adapters.guider",
     "Scheduled": "sidestep.guidance",
     "Static": "sidestep.guidance",
     "Trace": "sidestep.sampling",
