@@ -1,8 +1,10 @@
 """Pipelines that own a guider, with tiny random weights, each behind one call.
 
-A `Tiny` has a pipeline, `call(guider) -> latents` for a fixed batch of three prompts and seeds, and
-`predict(x, index) -> (uncond, cond)`, the network called by hand at one timestep of the scheduler:
-what an independent loop needs.
+A `Tiny` has a pipeline, `run(guider) -> latents` for a fixed batch of three prompts and seeds, and
+`by_hand(decide) -> latents`, an independent loop over the same network and scheduler.
+
+A random network shows no dips of the gap, so each gets a term that grows with the distance of the
+timestep from the sample's own dip and with its text.
 """
 
 from collections.abc import Callable
@@ -13,7 +15,8 @@ import diffusers
 import torch
 from diffusers import modular_pipelines
 
-BATCH, STEPS = 3, 8
+BATCH, STEPS = 3, 10
+DIPS = (800.0, 650.0, 350.0)  # timesteps
 
 
 def rand(*shape, seed, dtype=torch.float32):
@@ -27,22 +30,100 @@ class Tiny:
     latents: torch.Tensor
     call: Callable[..., torch.Tensor]  # (guider, steps=STEPS, **kwargs) -> final latents
     predict: Callable[..., Any]  # (x, timestep) -> (uncond, cond), by separate calls
-    rows: list[int] = field(default_factory=list)  # batch size of each call of the network
+    sigmas: Callable[[int], Any] = lambda steps: None  # what the pipeline gives its scheduler
+    calls: list[float] = field(default_factory=list)  # the timestep of every network call
 
     def __post_init__(self):
-        self.net.register_forward_pre_hook(
-            lambda module, args, kwargs: self.rows.append(
-                len(args[0] if args else kwargs["hidden_states"])
-            ),
-            with_kwargs=True,
-        )
+        self.net.register_forward_hook(self._dip, with_kwargs=True)
 
-    def run(self, guider, **kwargs):
-        """The latents, and how many calls of the network each step made."""
-        self.rows.clear()
-        latents = self.call(guider, **kwargs)
-        assert set(self.rows) <= {BATCH}
-        return latents
+    def _dip(self, module, args, kwargs, out):
+        timestep = kwargs["timestep"] if "timestep" in kwargs else args[1]
+        text = kwargs["encoder_hidden_states"][:, 0, 0]
+        assert len(text) == BATCH
+        self.calls.append(float(timestep.flatten()[0]))
+        size = 3 * (timestep / 1000 - torch.tensor(DIPS, dtype=text.dtype) / 1000).abs() * text
+        (noise,) = out
+        return (noise + size.view(-1, *[1] * (noise.ndim - 1)),)
+
+    def run(self, guider, steps=STEPS, **kwargs):
+        self.calls.clear()
+        return self.call(guider, steps=steps, **kwargs)
+
+    def per_step(self):
+        """How many calls of the network each step of the last run made."""
+        times = list(dict.fromkeys(self.calls))
+        return [self.calls.count(t) for t in times]
+
+    @torch.no_grad()
+    def by_hand(self, decide, steps=STEPS):
+        """The latents of a plain loop; `decide(timestep, scheduler, gaps)` is one sample's scale.
+
+        `gaps` are those of the sample so far, in the units of the network's output.
+        """
+        scheduler = type(self.pipe.scheduler).from_config(self.pipe.scheduler.config)
+        sigmas = self.sigmas(steps)
+        scheduler.set_timesteps(
+            **({"sigmas": sigmas} if sigmas else {"num_inference_steps": steps})
+        )
+        x = self.latents * getattr(scheduler, "init_noise_sigma", 1.0)
+        gaps = [[] for _ in range(BATCH)]
+        for t in scheduler.timesteps:
+            scaled = getattr(scheduler, "scale_model_input", lambda x, t: x)(x, t)
+            uncond, cond = self.predict(scaled, t)
+            guided = []
+            for b in range(BATCH):
+                gaps[b].append(float((cond[b] - uncond[b]).double().norm()))
+                scale = decide(b, float(t), scheduler, gaps[b])
+                guided.append(uncond[b] + scale * (cond[b] - uncond[b]))
+            x = scheduler.step(torch.stack(guided), t, x, return_dict=False)[0]
+        return x
+
+
+def texts(dtype):
+    """Token and pooled embeddings, each (conditional, unconditional)."""
+    tokens = [rand(BATCH, 5, 16, seed=s, dtype=dtype) for s in (1, 2)]
+    return tokens, [rand(BATCH, 16, seed=s, dtype=dtype) for s in (3, 4)]
+
+
+def first(dtype):
+    return rand(BATCH, 4, 8, 8, seed=5, dtype=dtype)
+
+
+def modular(blocks, dtype):
+    """A modular pipeline without text encoders; its autoencoder only tells sizes."""
+    vae = diffusers.AutoencoderKL(
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        latent_channels=4,
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+    )
+    blocks.sub_blocks.pop("text_encoder")
+    pipe = blocks.init_pipeline()
+    pipe.update_components(vae=vae.to(dtype))
+    return pipe
+
+
+def modular_call(pipe, dtype):
+    text, pooled = texts(dtype)
+
+    def call(guider, steps=STEPS, **kwargs):
+        pipe.update_components(guider=guider)
+        inputs = {
+            "prompt_embeds": text[0],
+            "negative_prompt_embeds": text[1],
+            "pooled_prompt_embeds": pooled[0],
+            "negative_pooled_prompt_embeds": pooled[1],
+            "latents": first(dtype),
+            "num_inference_steps": steps,
+            "height": 16,
+            "width": 16,
+            "output_type": "latent",
+            "output": "images",
+        }
+        return pipe(**inputs | kwargs)
+
+    return call
 
 
 def sdxl(dtype=torch.float32, scheduler=None, **config):
@@ -64,13 +145,6 @@ def sdxl(dtype=torch.float32, scheduler=None, **config):
         transformer_layers_per_block=1,
         projection_class_embeddings_input_dim=64,
     )
-    vae = diffusers.AutoencoderKL(
-        block_out_channels=(8, 8),
-        norm_num_groups=4,
-        latent_channels=4,
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-    )
     noise = {
         "beta_start": 0.00085,
         "beta_end": 0.012,
@@ -79,41 +153,25 @@ def sdxl(dtype=torch.float32, scheduler=None, **config):
         **config,
     }
     scheduler = (scheduler or diffusers.EulerDiscreteScheduler)(**noise)
-    blocks = modular_pipelines.StableDiffusionXLAutoBlocks()
-    blocks.sub_blocks.pop("text_encoder")
-    pipe = blocks.init_pipeline()
-    pipe.update_components(unet=unet.to(dtype).eval(), vae=vae.to(dtype), scheduler=scheduler)
-    pipe.set_progress_bar_config(disable=True)
-    cond, uncond = rand(BATCH, 5, 16, seed=1, dtype=dtype), rand(BATCH, 5, 16, seed=2, dtype=dtype)
-    pooled = [rand(BATCH, 16, seed=s, dtype=dtype) for s in (3, 4)]
-    latents = rand(BATCH, 4, 8, 8, seed=5, dtype=dtype)
+    pipe = modular(modular_pipelines.StableDiffusionXLAutoBlocks(), dtype)
+    pipe.update_components(unet=unet.to(dtype).eval(), scheduler=scheduler)
+    text, pooled = texts(dtype)
     ids = torch.tensor([[16.0, 16, 0, 0, 16, 16]] * BATCH, dtype=dtype)
-
-    def call(guider, steps=STEPS, **kwargs):
-        pipe.update_components(guider=guider)
-        inputs = {
-            "prompt_embeds": cond,
-            "negative_prompt_embeds": uncond,
-            "pooled_prompt_embeds": pooled[0],
-            "negative_pooled_prompt_embeds": pooled[1],
-            "latents": latents.clone(),
-            "num_inference_steps": steps,
-            "height": 16,
-            "width": 16,
-            "output_type": "latent",
-            "output": "images",
-        }
-        return pipe(**inputs | kwargs)
 
     @torch.no_grad()
     def predict(x, timestep):
-        x = pipe.scheduler.scale_model_input(x, timestep)
         return tuple(
-            unet(x, timestep, text, added_cond_kwargs={"text_embeds": pool, "time_ids": ids})[0]
-            for text, pool in ((uncond, pooled[1]), (cond, pooled[0]))
+            unet(
+                x,
+                timestep,
+                encoder_hidden_states=text[k],
+                added_cond_kwargs={"text_embeds": pooled[k], "time_ids": ids},
+                return_dict=False,
+            )[0]
+            for k in (1, 0)
         )
 
-    return Tiny(pipe, unet, latents, call, predict)
+    return Tiny(pipe, unet, first(dtype), modular_call(pipe, dtype), predict)
 
 
 def sd3(dtype=torch.float32):
@@ -131,44 +189,12 @@ def sd3(dtype=torch.float32):
         pooled_projection_dim=16,
         pos_embed_max_size=16,
     )
-    vae = diffusers.AutoencoderKL(
-        block_out_channels=(8, 8),
-        norm_num_groups=4,
-        latent_channels=4,
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        shift_factor=0.0,
-        use_quant_conv=False,
-        use_post_quant_conv=False,
-    )
-    blocks = modular_pipelines.StableDiffusion3AutoBlocks()
-    blocks.sub_blocks.pop("text_encoder")
-    pipe = blocks.init_pipeline()
+    pipe = modular(modular_pipelines.StableDiffusion3AutoBlocks(), dtype)
     pipe.update_components(
         transformer=net.to(dtype).eval(),
-        vae=vae.to(dtype),
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
     )
-    pipe.set_progress_bar_config(disable=True)
-    cond, uncond = rand(BATCH, 5, 16, seed=1, dtype=dtype), rand(BATCH, 5, 16, seed=2, dtype=dtype)
-    pooled = [rand(BATCH, 16, seed=s, dtype=dtype) for s in (3, 4)]
-    latents = rand(BATCH, 4, 8, 8, seed=5, dtype=dtype)
-
-    def call(guider, steps=STEPS, **kwargs):
-        pipe.update_components(guider=guider)
-        inputs = {
-            "prompt_embeds": cond,
-            "negative_prompt_embeds": uncond,
-            "pooled_prompt_embeds": pooled[0],
-            "negative_pooled_prompt_embeds": pooled[1],
-            "latents": latents.clone(),
-            "num_inference_steps": steps,
-            "height": 16,
-            "width": 16,
-            "output_type": "latent",
-            "output": "images",
-        }
-        return pipe(**inputs | kwargs)
+    text, pooled = texts(dtype)
 
     @torch.no_grad()
     def predict(x, timestep):
@@ -177,14 +203,14 @@ def sd3(dtype=torch.float32):
             net(
                 hidden_states=x,
                 timestep=time,
-                encoder_hidden_states=text,
-                pooled_projections=pool,
+                encoder_hidden_states=text[k],
+                pooled_projections=pooled[k],
                 return_dict=False,
             )[0]
-            for text, pool in ((uncond, pooled[1]), (cond, pooled[0]))
+            for k in (1, 0)
         )
 
-    return Tiny(pipe, net, latents, call, predict)
+    return Tiny(pipe, net, first(dtype), modular_call(pipe, dtype), predict)
 
 
 def hunyuan_video(dtype=torch.float32):
@@ -264,7 +290,7 @@ def hunyuan_video(dtype=torch.float32):
             for k in (1, 0)
         )
 
-    return Tiny(pipe, net, latents, call, predict)
+    return Tiny(pipe, net, latents, call, predict, lambda n: [1 - k / n for k in range(n)])
 
 
 ALL = {"sdxl": sdxl, "sd3": sd3, "hunyuan-video": hunyuan_video}

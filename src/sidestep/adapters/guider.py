@@ -103,7 +103,7 @@ class Guider(BaseGuidance):  # type: ignore[misc]  # diffusers ships no types
     @property
     def is_conditional(self) -> bool:
         """Whether the pass being prepared is the conditional one."""
-        return self._passes()[max(self._count_prepared, 1) - 1] == "pred_cond"
+        return bool(self._passes()[max(self._count_prepared, 1) - 1] == "pred_cond")
 
     def set_state(self, step: int, num_inference_steps: int, timestep: Tensor) -> None:
         """Go on to a step of the pipeline's loop; step 0 and a new time grid begin a generation.
@@ -163,15 +163,15 @@ class Guider(BaseGuidance):  # type: ignore[misc]  # diffusers ships no types
                 "what prepare_inputs() returns and pass the answers"
             )
         guided = self._run.decide(uncond, cond)
-        pred = cond
+        shape = (-1, *[1] * (cond.ndim - 1))
+        pred, on = cond, guided.on.view(shape)
         if cond is not uncond:
-            shape = (-1, *[1] * (cond.ndim - 1))
             # Multiplied in float32 and rounded once, as diffusers does with a Python number.
             shift = (guided.scale.view(shape) * (cond - uncond)).to(cond.dtype)
             pred = uncond + shift
-            cond = torch.where(guided.on.view(shape), cond, pred)
+            cond = torch.where(on, cond, pred)
         if self.guidance_rescale > 0:
-            pred = rescale_noise_cfg(pred, cond, self.guidance_rescale)
+            pred = torch.where(on, rescale_noise_cfg(pred, cond, self.guidance_rescale), pred)
         self._finish()
         return GuiderOutput(pred=pred, pred_cond=cond, pred_uncond=uncond)
 
