@@ -12,7 +12,7 @@ from scipy.stats import beta
 from sidestep.audit.records import Record
 from sidestep.errors import BadRecords
 from sidestep.sampling.trace import Trace
-from sidestep.web import report
+from sidestep.web import cells, report
 from sidestep.web.report import write_report
 from sidestep.web.run import THUMBNAIL, load
 
@@ -252,7 +252,7 @@ def test_a_file_that_is_no_picture_is_an_error(folder):
 
 
 def test_large_runs_show_a_part_and_say_how_much(empty, monkeypatch):
-    monkeypatch.setattr(report, "MAX_PICTURES", 40)  # 4 columns, so 10 prompts
+    monkeypatch.setattr(cells, "MAX_PICTURES", 40)  # 4 columns, so 10 prompts
     monkeypatch.setattr(report, "MAX_CURVES", 5)
     empty.fill([f"prompt {i}" for i in range(13)])
     parsed = page(empty.path)

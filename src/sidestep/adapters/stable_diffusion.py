@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sidestep.adapters.quiet import quiet
 from sidestep.errors import BadModel, MissingExtra
 from sidestep.guidance.base import Needs, Prediction
 from sidestep.sampling.noise import Level, NoiseSchedule
@@ -37,13 +38,20 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> "StableDiffusi
     if found != FAMILY:
         raise BadModel(f"{path} holds a {found}; this version samples {FAMILY} folders")
     try:
-        from diffusers import StableDiffusionPipeline
+        with quiet():
+            from diffusers import StableDiffusionPipeline
+
+            pipe = _read(StableDiffusionPipeline, path)
     except ImportError as error:
         raise MissingExtra(
             "diffusers", "Install it with: pip install 'sidestep[diffusers]'", f"loading {path}"
         ) from error
+    return StableDiffusion(pipe.to(device))
+
+
+def _read(pipeline: Any, path: Path) -> Any:
     try:
-        pipe = StableDiffusionPipeline.from_pretrained(
+        return pipeline.from_pretrained(
             path, local_files_only=True, safety_checker=None, dtype=torch.float32
         )
     # diffusers lets whatever its loaders meet through: OSError, ValueError, safetensors' own.
@@ -52,7 +60,6 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> "StableDiffusi
             f"{path} cannot be loaded ({type(error).__name__}: {error}); "
             "a file is missing or cut off: fetch or save the model again"
         ) from error
-    return StableDiffusion(pipe.to(device))
 
 
 class StableDiffusion:
