@@ -23,6 +23,7 @@ RULES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 def test_an_example_runs_as_a_script(file):
     done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, check=False)

@@ -24,6 +24,7 @@ def model():
     return load(embedded.folder())
 
 
+@pytest.mark.slow
 def test_plain_guidance_equals_the_pipeline_of_diffusers(model):
     first = noise([1, 2], model.latent_shape)
     ours = sample(model.denoiser(PROMPTS[:2]), first, Constant(7.5), model.schedule, steps=20)
@@ -35,6 +36,7 @@ def test_plain_guidance_equals_the_pipeline_of_diffusers(model):
     assert ours.trace.nfe.tolist() == [40, 40]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how",
     [method("static", time=0.7, before=-2.0), method("dynamic", before=0.0)],
