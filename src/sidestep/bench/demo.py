@@ -30,7 +30,7 @@ def methods() -> list[Method]:
     return [
         method("constant", "plain"),
         method("static", "static", time=0.7, before=0.0),
-        method("static", "static, opposite", time=0.8, before=-2.0),
+        method("static", "static, opposite", time=0.85, before=-1.5),
         method("dynamic", "dynamic to the letter", before=0.0, **paper),
         method("dynamic", "dynamic", before=0.0),
         method("dynamic", "dynamic, opposite", before=-2.0),
