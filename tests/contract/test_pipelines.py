@@ -18,7 +18,6 @@ from contract.pipeline_checks import (
 import sidestep
 from sidestep.adapters.pipeline.layouts import CHECKED
 
-
 # Leaving rows out changes the batch size, and with it how kernels round. Float64 where a random
 # network amplifies that (the family says so).
 TOLERANCE = {torch.float32: 5e-5, torch.float64: 1e-9}
