@@ -38,9 +38,9 @@ def test_the_pipeline_and_our_loop_give_the_same_pictures(model, name):
         theirs = model.pipe(
             PROMPTS, latents=first, num_inference_steps=12, guidance_scale=7.5, output_type="latent"
         ).images
-    # Float32 rounding, another order of the solver's terms; latents reach 15. A memorized sample let
-    # go in the basin amplifies it: noise scaled by 1 + 1e-7 moves our own loop by 3e-4 there. 9e-4
-    # was measured.
+    # Float32 rounding, another order of the solver's terms; latents reach 15. A memorized sample
+    # let go in the basin amplifies it: noise scaled by 1 + 1e-7 moves our own loop by 3e-4 there.
+    # 9e-4 was measured.
     torch.testing.assert_close(theirs, ours.latents, atol=2e-3, rtol=0)
     levels = model.decode(theirs).astype(int) - model.decode(ours.latents).astype(int)
     assert np.abs(levels).max() <= 1  # of 255
