@@ -1,5 +1,6 @@
 """Every example runs as a script, and the loops of the examples equal the library's own."""
 
+import re
 import runpy
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import torch
 
 import sidestep
 from sidestep.guidance import Prediction
+from sidestep.models.embedded import folder
 from sidestep.sampling import DDIM, NoiseSchedule
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -29,6 +31,17 @@ def test_an_example_runs_as_a_script(file):
     done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+
+
+@pytest.mark.slow
+def test_the_readmes_examples_run_on_the_embedded_model(capsys):
+    page = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        names = {}
+        exec(block.replace("path/to/a/StableDiffusionPipeline/folder", str(folder())), names)
+        made = names["images"] if "images" in names else names["pictures"]
+        assert len(made) == len(names["prompts"])
+        assert "tensor([" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)

@@ -1,5 +1,6 @@
 """Stage 3: put the trained parts together as a StableDiffusionPipeline folder in half precision."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -50,6 +51,11 @@ def main(out: Path) -> None:
     )
     shutil.rmtree(out, ignore_errors=True)
     pipe.to(torch.float16).save_pretrained(out, safe_serialization=True)
+    # The files are half precision; loaded without a dtype, diffusers makes its own parts float32
+    # and transformers follows this entry, so the two would not fit together.
+    config = out / "text_encoder/config.json"
+    settings = json.loads(config.read_text()) | {"dtype": "float32"}
+    config.write_text(json.dumps(settings, indent=2) + "\n")
     size = sum(f.stat().st_size for f in out.rglob("*") if f.is_file())
     print(f"{out}: {size / 1e6:.1f} MB")
 

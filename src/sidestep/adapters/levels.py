@@ -1,115 +1,120 @@
-"""Where a diffusers scheduler stands: noise level, diffusion time, units of the model's output.
+"""The noise level of each network call, read from the pipeline's scheduler.
 
-A scheduler's `timesteps` mean something else in every family, so nothing here reads time from
-them: the signal-to-noise ratio is taken from what the scheduler solves with, and diffusion time is
-the time at which Stable Diffusion's own schedule has that ratio. Schedulers are only read.
+What a network is told as its timestep differs from family to family, so the level comes from the
+scheduler's own table, by its own counter where it has one, and becomes a diffusion time through
+the signal-to-noise ratio. Nothing is written to the scheduler.
 """
 
 import math
-from functools import cache
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
 
-from sidestep.errors import BadModel
-from sidestep.sampling.noise import NoiseSchedule
-
-# Schedulers compute in float32; a time is good to about a hundredth of one of SD's 1000 timesteps.
-# Rounded to a tenth of one, SD's t = 500 is time 0.5 and not 0.500001, on which side of 0.5 it is.
-DIGITS = 4
+from sidestep.errors import SidestepError
+from sidestep.sampling.noise import time_of_snr
 
 
-class Noise(NamedTuple):
-    """One noise level of a scheduler."""
+class Level(NamedTuple):
+    """One noise level of a foreign model."""
 
-    time: float  # diffusion time in [0, 1], 1 = pure noise
-    snr: float  # signal-to-noise ratio, 0 = pure noise
-    unit: float  # how far the noise prediction moves when the model's output moves by 1
-
-
-def noise_at(scheduler: Any, index: int) -> Noise:
-    """The noise level of the scheduler's timestep number `index`.
-
-    Raises BadModel for a scheduler whose noise level is not known.
-    """
-    ratio = snr_of(scheduler, index)
-    return Noise(time_of_snr(ratio), ratio, _unit(scheduler, ratio))
+    snr: float  # signal-to-noise ratio, 0 to inf
+    time: float  # diffusion time in [0, 1] at which Stable Diffusion has that ratio
+    factor: float  # a difference of outputs times this is a difference of noise predictions
 
 
-def time_of(scheduler: Any, index: int) -> float:
-    """Diffusion time in [0, 1] of the scheduler's timestep number `index`."""
-    return time_of_snr(snr_of(scheduler, index))
+class Clock:
+    """The levels of one generation; the scheduler's tables are copied to the host once."""
 
-
-def snr_of(scheduler: Any, index: int) -> float:
-    """The signal-to-noise ratio at the scheduler's timestep number `index`."""
-    sigmas = getattr(scheduler, "sigmas", None)
-    if sigmas is not None and _is_flow(scheduler):
-        sigma = float(sigmas[index])
-        return ((1 - sigma) / sigma) ** 2
-    alpha_bar = getattr(scheduler, "alphas_cumprod", None)
-    if alpha_bar is None:
-        raise BadModel(
-            f"the noise levels of {type(scheduler).__name__} are not known; known are schedulers "
-            "of rectified flows and those that have alphas_cumprod, such as DDIM, Euler and DPM++"
+    def __init__(self, scheduler: Any, edm: bool = False) -> None:
+        """For the timesteps the scheduler holds now. Raises SidestepError if it has no levels."""
+        self.scheduler = scheduler
+        self.timesteps = scheduler.timesteps
+        self._values: list[float] = torch.as_tensor(scheduler.timesteps).double().tolist()
+        name, config = type(scheduler).__name__, scheduler.config
+        kind = config.get("prediction_type")
+        self._kind = "flow" if kind in (None, "flow_prediction") else str(kind)
+        self._flow = not edm and (
+            bool(config.get("use_flow_sigmas"))
+            or ("FlowMatch" in name or kind == "flow_prediction")
         )
-    if sigmas is not None:
-        return float(sigmas[index]) ** -2
-    kept = float(alpha_bar[int(scheduler.timesteps[index])])
-    return kept / (1 - kept)
-
-
-def time_of_snr(snr: float) -> float:
-    """The diffusion time at which Stable Diffusion has that signal-to-noise ratio, in [0, 1].
-
-    Between two of its timesteps log SNR is interpolated. Below its noisiest level, t = 999, time
-    goes on to 1 as the ratio goes to 0; above its cleanest one time is 0.
-    """
-    ladder = _ladder()
-    noisiest = math.exp(-ladder[-1])
-    if snr < noisiest:
-        last = (len(ladder) - 1) / len(ladder)
-        return round(1 - (1 - last) * snr / noisiest, DIGITS)
-    steps = np.interp(-math.log(snr), ladder, np.arange(len(ladder)))
-    return round(float(steps) / len(ladder), DIGITS)
-
-
-@cache
-def _ladder() -> NDArray[np.float64]:
-    """Minus log SNR of Stable Diffusion's timesteps, rising."""
-    bar = NoiseSchedule.scaled_linear().alpha_bar.numpy()
-    ladder: NDArray[np.float64] = np.log1p(-bar) - np.log(bar)
-    return ladder
-
-
-def _is_flow(scheduler: Any) -> bool:
-    config = scheduler.config
-    return (
-        type(scheduler).__name__.startswith("FlowMatch")
-        or bool(config.get("use_flow_sigmas", False))
-        or config.get("prediction_type") == "flow_prediction"
-    )
-
-
-def _unit(scheduler: Any, snr: float) -> float:
-    """With `x = alpha x0 + sigma n` and x fixed, dn for d(output) = 1.
-
-    Velocity of a flow `n - x0`: n = x + alpha v, alpha = 1 - sigma. v prediction: n = sigma x +
-    alpha v. Clean prediction: n = (x - alpha x0) / sigma.
-    """
-    root = math.sqrt(snr)
-    if _is_flow(scheduler):
-        return root / (1 + root)
-    match scheduler.config.get("prediction_type", "epsilon"):
-        case "epsilon":
-            return 1.0
-        case "v_prediction":
-            return root / math.sqrt(1 + snr)
-        case "sample":
-            return root
-        case other:
-            raise BadModel(
-                f"{type(scheduler).__name__} is set to prediction type {other!r}; known are "
-                "epsilon, v_prediction, sample and flow_prediction"
+        self._sigma_data = config.get("sigma_data") if name.startswith("EDM") else None
+        self._counts = hasattr(scheduler, "step_index")
+        sigmas = getattr(scheduler, "sigmas", None)
+        bar = getattr(scheduler, "alphas_cumprod", None)
+        if self._counts and sigmas is not None:
+            ratio = _snr_of_flow if self._flow else _snr_of_edm
+            self._ratios = [ratio(s) for s in torch.as_tensor(sigmas).double().tolist()]
+        elif bar is not None:
+            bars = bar.double().tolist()
+            self._ratios = [_snr_of_bar(_between(bars, value)) for value in self._values]
+        else:
+            raise SidestepError(
+                f"{name} has neither sigmas nor alphas_cumprod, so the noise level of a step is "
+                "not known; give the pipeline a scheduler such as DDIM, DPM-Solver++ or Euler"
             )
+
+    def held(self) -> bool:
+        """Whether the call is the second evaluation of one step of a second-order solver."""
+        return not getattr(self.scheduler, "state_in_first_order", True)
+
+    def level(self, timestep: Any) -> Level:
+        """The level of the coming call, which tells its network `timestep`."""
+        snr = self._ratios[self._position(timestep)]
+        return Level(snr, time_of_snr(snr), self._factor(snr))
+
+    def _position(self, timestep: Any) -> int:
+        for counter in ("step_index", "begin_index"):
+            index = getattr(self.scheduler, counter, None)
+            if index is not None:
+                return int(index)
+        value = float(torch.as_tensor(timestep).flatten()[0])
+        if value in self._values:
+            return self._values.index(value)
+        if self._counts:
+            return 0  # it counts from the first step on, which this is
+        raise SidestepError(
+            f"the network was told timestep {value}, which is none of the scheduler's, and "
+            f"{type(self.scheduler).__name__} keeps no count of its steps; the noise level is not "
+            "known. Give the pipeline a scheduler that counts, such as DPM-Solver++ or Euler"
+        )
+
+    def _factor(self, snr: float) -> float:
+        """|d noise / d output| at a level, for what the model predicts."""
+        root = math.sqrt(snr)
+        if self._sigma_data is not None:  # EDM's own scaling of the output
+            sigma = 1 / root if root else math.inf
+            data = float(self._sigma_data)
+            return data / math.sqrt(sigma**2 + data**2)
+        match self._kind:
+            case "epsilon":
+                return 1.0
+            case "v_prediction":
+                return root / math.sqrt(1 + snr)
+            case "sample":
+                return root
+            case "flow":
+                return root / (1 + root)
+        raise SidestepError(
+            f"the scheduler says the model predicts {self._kind!r}; epsilon, v_prediction, sample "
+            "and flow are known. Correct prediction_type in the scheduler's config"
+        )
+
+
+def _snr_of_edm(sigma: float) -> float:
+    return sigma**-2 if sigma else math.inf
+
+
+def _snr_of_flow(sigma: float) -> float:
+    return ((1 - min(sigma, 1.0)) / sigma) ** 2 if sigma else math.inf
+
+
+def _snr_of_bar(bar: float) -> float:
+    return bar / (1 - bar) if bar < 1 else math.inf
+
+
+def _between(table: list[float], position: float) -> float:
+    """A table at a position between its entries, its ends beyond them."""
+    position = min(max(position, 0), len(table) - 1)
+    low = int(position)
+    high = min(low + 1, len(table) - 1)
+    return table[low] + (position - low) * (table[high] - table[low])
