@@ -23,6 +23,10 @@ RULES = {
     "dynamic, scheduled": sidestep.Dynamic(after=sidestep.Scheduled("linear", 9.0)),
 }
 
+# A memorized sample let go inside the basin, at time 0.9, amplifies rounding: noise scaled by
+# 1 + 1e-7 moves our own loop by 3e-4 there. 9e-4 was measured against the pipeline.
+AMPLIFIED = {"static, own times": 2e-3}
+
 
 @pytest.fixture(scope="module")
 def model():
@@ -38,10 +42,9 @@ def test_the_pipeline_and_our_loop_give_the_same_pictures(model, name):
         theirs = model.pipe(
             PROMPTS, latents=first, num_inference_steps=12, guidance_scale=7.5, output_type="latent"
         ).images
-    # Float32 rounding, another order of the solver's terms; latents reach 15. A memorized sample
-    # let go in the basin amplifies it: noise scaled by 1 + 1e-7 moves our own loop by 3e-4 there.
-    # 9e-4 was measured.
-    torch.testing.assert_close(theirs, ours.latents, atol=2e-3, rtol=0)
+    # Float32 rounding, another order of the solver's terms; latents reach 15.
+    atol = AMPLIFIED.get(name, 2e-4)
+    torch.testing.assert_close(theirs, ours.latents, atol=atol, rtol=0)
     levels = model.decode(theirs).astype(int) - model.decode(ours.latents).astype(int)
     assert np.abs(levels).max() <= 1  # of 255
     assert torch.equal(run.trace.transition, ours.trace.transition)

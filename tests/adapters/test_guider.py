@@ -2,35 +2,17 @@
 
 import json
 import math
-from functools import cache
 
 import diffusers
 import pytest
 import torch
+from adapters.guiders import guider, stock, tiny
 from reference import guided_pipelines, rules_loops
 
 import sidestep
 
 EULER = "sdxl"
 pytestmark = pytest.mark.filterwarnings("ignore:guidance never came on")
-
-
-@cache
-def tiny(name):
-    return guided_pipelines.ALL[name]()
-
-
-@pytest.fixture(params=list(guided_pipelines.ALL))
-def family(request):
-    return tiny(request.param)
-
-
-def guider(family, rule, scale=7.5, **kwargs):
-    return sidestep.Guider(rule, scale, scheduler=family.pipe.scheduler, **kwargs)
-
-
-def stock(family, scale=7.5, **kwargs):
-    return family.run(diffusers.ClassifierFreeGuidance(guidance_scale=scale, **kwargs))
 
 
 def sd_time(timestep, scheduler):

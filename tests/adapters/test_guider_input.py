@@ -2,47 +2,28 @@
 
 import sys
 import warnings
-from dataclasses import dataclass
-from functools import cache
 
 import diffusers
 import pytest
 import torch
+from adapters.guiders import guider, stock, tiny
 from reference import guided_pipelines
 
 import sidestep
-from sidestep.adapters.stepper import with_scale
 from sidestep.errors import MissingExtra, SidestepError
 
 pytestmark = pytest.mark.filterwarnings("ignore:guidance never came on")
 
 
-@cache
-def tiny(name):
-    return guided_pipelines.ALL[name]()
-
-
-@pytest.fixture(params=list(guided_pipelines.ALL))
-def family(request):
-    return tiny(request.param)
-
-
-def guider(family, rule, scale=7.5, **kwargs):
-    return sidestep.Guider(rule, scale, scheduler=family.pipe.scheduler, **kwargs)
-
-
-def stock(family, scale=7.5, **kwargs):
-    return family.run(diffusers.ClassifierFreeGuidance(guidance_scale=scale, **kwargs))
-
-
 def test_the_callers_scale_fills_in_where_the_rule_leaves_it_open():
-    @dataclass(frozen=True)
-    class Open:
-        after: float | None = None
-
-    assert with_scale(Open(), 5.0) == Open(5.0)
-    assert with_scale(Open(3.0), 5.0) == Open(3.0)
-    assert with_scale(sidestep.Constant(4.0), 5.0) == sidestep.Constant(4.0)
+    for rule, told in (
+        (sidestep.Static(0.5), sidestep.Static(0.5, after=5.0)),
+        (sidestep.Dynamic(), sidestep.Dynamic(after=5.0)),
+        (sidestep.Constant(), sidestep.Constant(5.0)),
+    ):
+        assert rule.with_scale(5.0) == told
+        assert told.with_scale(3.0) is told
+    assert sidestep.Constant(4.0).with_scale(5.0) == sidestep.Constant(4.0)
 
 
 def test_a_scale_of_one_or_below_changes_nothing_and_says_so_once(family):

@@ -7,8 +7,9 @@ import diffusers
 import pytest
 import torch
 
-from sidestep.adapters.levels import noise_at, snr_of, time_of, time_of_snr
+from sidestep.adapters.levels import Clock
 from sidestep.errors import BadModel
+from sidestep.sampling import time_of_snr
 
 SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 VARIANCE_PRESERVING = [
@@ -36,6 +37,14 @@ def scheduler(name, steps=20, **config):
     made = kind(**{k: v for k, v in (SD | config).items() if k in known})
     made.set_timesteps(steps)
     return made
+
+
+def level(scheduler, index):
+    return Clock(scheduler).at(index)
+
+
+def time_of(scheduler, index):
+    return level(scheduler, index).time
 
 
 @pytest.mark.parametrize("name", VARIANCE_PRESERVING)
@@ -71,9 +80,9 @@ def test_other_betas_and_flows_are_placed_by_their_ratio():
         assert times == sorted(times, reverse=True)
         assert 0 <= min(times) <= max(times) <= 1
     kept = linear.alphas_cumprod[int(linear.timesteps[5])].item()
-    assert snr_of(linear, 5) == pytest.approx(kept / (1 - kept))
+    assert level(linear, 5).snr == pytest.approx(kept / (1 - kept))
     sigma = flow.timesteps[5].item() / 1000
-    assert snr_of(flow, 5) == pytest.approx(((1 - sigma) / sigma) ** 2, rel=1e-5)
+    assert level(flow, 5).snr == pytest.approx(((1 - sigma) / sigma) ** 2, rel=1e-5)
     assert time_of(flow, 0) == 1
 
 
@@ -100,28 +109,39 @@ def test_the_unit_turns_a_move_of_the_output_into_one_of_the_noise(kind):
             return (x - alpha * clean) / sigma
 
         moved = float((noise(torch.tensor(2.0)) - noise(torch.tensor(1.0))).abs())
-        assert noise_at(made, index).unit == pytest.approx(moved, rel=1e-5)
+        assert level(made, index).unit == pytest.approx(moved, rel=1e-5)
 
 
 def test_the_unit_of_a_velocity():
     made = scheduler("FlowMatchEulerDiscrete")
     for index in (1, 10, 18):
         sigma = float(made.sigmas[index])
-        assert noise_at(made, index).unit == pytest.approx(1 - sigma, rel=1e-5)
+        assert level(made, index).unit == pytest.approx(1 - sigma, rel=1e-5)
 
 
 def test_flow_sigmas_of_a_multistep_solver_are_a_flow():
     made = scheduler("UniPCMultistep", use_flow_sigmas=True, prediction_type="flow_prediction")
-    level = noise_at(made, 10)
+    found = level(made, 10)
     sigma = float(made.sigmas[10])
-    assert level.snr == pytest.approx(((1 - sigma) / sigma) ** 2)
-    assert math.isclose(level.unit, 1 - sigma, rel_tol=1e-6)
+    assert found.snr == pytest.approx(((1 - sigma) / sigma) ** 2)
+    assert math.isclose(found.unit, 1 - sigma, rel_tol=1e-6)
+
+
+def test_levels_of_edm_with_its_own_scaling_of_the_output():
+    made = scheduler("EDMEuler", sigma_data=0.5)
+    for index in (0, 10, 18):
+        sigma = float(made.sigmas[index])
+        found = level(made, index)
+        assert found.snr == pytest.approx(sigma**-2)
+        # The noise is (x - clean) / sigma, and the output enters clean times
+        # sigma data / sqrt(sigma^2 + data^2).
+        assert found.unit == pytest.approx(0.5 / math.hypot(sigma, 0.5))
 
 
 def test_what_is_not_known_is_refused():
-    with pytest.raises(BadModel, match="EDMEulerScheduler are not known"):
-        time_of(scheduler("EDMEuler"), 0)
+    with pytest.raises(BadModel, match="DDPMWuerstchenScheduler has neither sigmas"):
+        time_of(scheduler("DDPMWuerstchen"), 0)
     odd = scheduler("DDIM")
     odd.register_to_config(prediction_type="score")
     with pytest.raises(BadModel, match="prediction type 'score'"):
-        noise_at(odd, 0)
+        level(odd, 0)

@@ -4,16 +4,16 @@ The guider interface of diffusers is experimental; this is the only file that to
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sidestep import registry
-from sidestep.adapters.levels import noise_at
-from sidestep.adapters.stepper import Stepper, with_scale
-from sidestep.errors import MissingExtra, SidestepError
+from sidestep.adapters.levels import Clock
+from sidestep.adapters.stepper import Stepper
+from sidestep.errors import MissingExtra, SidestepError, SidestepWarning
 from sidestep.guidance import Constant, Rule
 from sidestep.guidance.config import as_dict, from_dict
 from sidestep.sampling.trace import Trace
@@ -68,9 +68,8 @@ class Guider(BaseGuidance):  # type: ignore[misc]  # diffusers ships no types
         self.guidance_rescale = guidance_rescale
         self.scheduler = scheduler
         self._run: Stepper | None = None
-        self._grid: Any = None  # the scheduler's timesteps: a new object is a new generation
-        self._times: list[float] = []  # the same, on the host
-        self._position = -1  # where in them the loop is
+        self._clock: Clock | None = None  # of one generation
+        self._position = -1  # where in the clock's timesteps the loop is
         self._warned = False
         # A configuration holds plain values. diffusers counts what was passed by position as left
         # at its default, and would drop it in `new()`.
@@ -116,14 +115,14 @@ class Guider(BaseGuidance):  # type: ignore[misc]  # diffusers ships no types
                 "this guider does not know the scheduler, so it cannot tell the noise level; "
                 "set guider.scheduler = pipe.scheduler"
             )
-        grid = self.scheduler.timesteps
-        if self._run is None or step == 0 or grid is not self._grid:
-            self._run, self._grid = Stepper(self._active()), grid
-            self._times, self._position = grid.tolist(), -1
-        self._position = self._find(float(timestep))
-        # None where the scheduler is of first order and has no such flag.
-        first = getattr(self.scheduler, "state_in_first_order", None) is not False
-        self._run.begin(noise_at(self.scheduler, self._position), new=first)
+        clock = self._clock
+        # A new object of timesteps is a new generation.
+        if clock is None or step == 0 or clock.timesteps is not self.scheduler.timesteps:
+            clock = self._clock = Clock(self.scheduler)
+            self._run, self._position = Stepper(self._active()), -1
+        assert self._run is not None
+        self._position = self._find(clock.values, float(timestep))
+        self._run.begin(clock.at(self._position), new=not clock.held())
 
     def prepare_inputs(self, data: Mapping[str, Any]) -> list[Any]:
         """The inputs of the passes this step needs; a tuple holds (conditional, unconditional)."""
@@ -179,7 +178,7 @@ class Guider(BaseGuidance):  # type: ignore[misc]  # diffusers ships no types
         """The rule that guides: the given one, or plain guidance where there is none to hold."""
         if not self._enabled:
             return CONDITIONAL_ONLY
-        rule = with_scale(self.rule, self.guidance_scale)
+        rule = self.rule.with_scale(self.guidance_scale)
         after = getattr(rule, "after", None)
         if isinstance(after, int | float) and after <= 1:
             if not self._warned:
@@ -191,10 +190,10 @@ class Guider(BaseGuidance):  # type: ignore[misc]  # diffusers ships no types
             return Constant(float(after))
         return rule
 
-    def _find(self, timestep: float) -> int:
+    def _find(self, times: Sequence[float], timestep: float) -> int:
         """The place of a timestep in the grid, after the last one: grids may repeat a value."""
-        for index in range(self._position + 1, len(self._times)):
-            if self._times[index] == timestep:
+        for index in range(self._position + 1, len(times)):
+            if times[index] == timestep:
                 return index
         raise SidestepError(
             f"the pipeline is at timestep {timestep}, which does not follow in the "
@@ -223,7 +222,8 @@ class Guider(BaseGuidance):  # type: ignore[misc]  # diffusers ships no types
 
     def _finish(self) -> None:
         """After the last step say what the trace would show to whoever looks."""
-        last = self._position == len(self._times) - 1 or (
+        assert self._clock is not None
+        last = self._position == len(self._clock.values) - 1 or (
             self.scheduler.order == 1 and self._step + 1 == self._num_inference_steps
         )
         if not last:
@@ -255,4 +255,4 @@ def _rule(given: Rule[Any] | str | Mapping[str, Any]) -> Rule[Any]:
 
 def _warn(sentence: str) -> None:
     # Level 5 is the pipeline's file, where the reader can do something about it.
-    warnings.warn(sentence, UserWarning, stacklevel=5)
+    warnings.warn(sentence, SidestepWarning, stacklevel=5)

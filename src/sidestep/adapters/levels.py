@@ -1,4 +1,4 @@
-"""The noise level of each network call, read from the pipeline's scheduler.
+"""Where a diffusers scheduler stands: noise level, diffusion time, units of the model's output.
 
 What a network is told as its timestep differs from family to family, so the level comes from the
 scheduler's own table, by its own counter where it has one, and becomes a diffusion time through
@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from sidestep.errors import SidestepError
-from sidestep.sampling.noise import time_of_snr
+from sidestep.errors import BadModel
+from sidestep.sampling.noise import snr_of_edm, snr_of_flow, time_of_snr
 
 
 class Level(NamedTuple):
@@ -19,17 +19,17 @@ class Level(NamedTuple):
 
     snr: float  # signal-to-noise ratio, 0 to inf
     time: float  # diffusion time in [0, 1] at which Stable Diffusion has that ratio
-    factor: float  # a difference of outputs times this is a difference of noise predictions
+    unit: float  # how far the noise prediction moves when the model's output moves by 1
 
 
 class Clock:
     """The levels of one generation; the scheduler's tables are copied to the host once."""
 
     def __init__(self, scheduler: Any, edm: bool = False) -> None:
-        """For the timesteps the scheduler holds now. Raises SidestepError if it has no levels."""
+        """For the timesteps the scheduler holds now. Raises BadModel if it has no levels."""
         self.scheduler = scheduler
         self.timesteps = scheduler.timesteps
-        self._values: list[float] = torch.as_tensor(scheduler.timesteps).double().tolist()
+        self.values: list[float] = torch.as_tensor(scheduler.timesteps).double().tolist()
         name, config = type(scheduler).__name__, scheduler.config
         kind = config.get("prediction_type")
         self._kind = "flow" if kind in (None, "flow_prediction") else str(kind)
@@ -46,10 +46,10 @@ class Clock:
             self._ratios = [ratio(s) for s in torch.as_tensor(sigmas).double().tolist()]
         elif bar is not None:
             bars = bar.double().tolist()
-            self._ratios = [_snr_of_bar(_between(bars, value)) for value in self._values]
+            self._ratios = [_snr_of_bar(_between(bars, value)) for value in self.values]
         else:
-            raise SidestepError(
-                f"{name} has neither sigmas nor alphas_cumprod, so the noise level of a step is "
+            raise BadModel(
+                f"{name} has neither sigmas nor alphas_cumprod, so its noise levels are "
                 "not known; give the pipeline a scheduler such as DDIM, DPM-Solver++ or Euler"
             )
 
@@ -59,8 +59,12 @@ class Clock:
 
     def level(self, timestep: Any) -> Level:
         """The level of the coming call, which tells its network `timestep`."""
-        snr = self._ratios[self._position(timestep)]
-        return Level(snr, time_of_snr(snr), self._factor(snr))
+        return self.at(self._position(timestep))
+
+    def at(self, index: int) -> Level:
+        """The level of the scheduler's timestep number `index`."""
+        snr = self._ratios[index]
+        return Level(snr, time_of_snr(snr), self._unit(snr))
 
     def _position(self, timestep: Any) -> int:
         for counter in ("step_index", "begin_index"):
@@ -68,17 +72,17 @@ class Clock:
             if index is not None:
                 return int(index)
         value = float(torch.as_tensor(timestep).flatten()[0])
-        if value in self._values:
-            return self._values.index(value)
+        if value in self.values:
+            return self.values.index(value)
         if self._counts:
             return 0  # it counts from the first step on, which this is
-        raise SidestepError(
+        raise BadModel(
             f"the network was told timestep {value}, which is none of the scheduler's, and "
             f"{type(self.scheduler).__name__} keeps no count of its steps; the noise level is not "
             "known. Give the pipeline a scheduler that counts, such as DPM-Solver++ or Euler"
         )
 
-    def _factor(self, snr: float) -> float:
+    def _unit(self, snr: float) -> float:
         """|d noise / d output| at a level, for what the model predicts."""
         root = math.sqrt(snr)
         if self._sigma_data is not None:  # EDM's own scaling of the output
@@ -94,18 +98,23 @@ class Clock:
                 return root
             case "flow":
                 return root / (1 + root)
-        raise SidestepError(
-            f"the scheduler says the model predicts {self._kind!r}; epsilon, v_prediction, sample "
-            "and flow are known. Correct prediction_type in the scheduler's config"
+        raise BadModel(
+            f"{type(self.scheduler).__name__} is set to prediction type {self._kind!r}; epsilon, "
+            "v_prediction, sample and flow_prediction are known. Correct the scheduler's config"
         )
 
 
+# Tables reach the two ends, pure noise and no noise, which have no sigma to convert.
+
+
 def _snr_of_edm(sigma: float) -> float:
-    return sigma**-2 if sigma else math.inf
+    return snr_of_edm(sigma) if sigma else math.inf
 
 
 def _snr_of_flow(sigma: float) -> float:
-    return ((1 - min(sigma, 1.0)) / sigma) ** 2 if sigma else math.inf
+    if sigma >= 1:
+        return 0.0
+    return snr_of_flow(sigma) if sigma else math.inf
 
 
 def _snr_of_bar(bar: float) -> float:

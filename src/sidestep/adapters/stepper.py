@@ -3,13 +3,12 @@
 One stepper for one generation. It sees noise levels and gaps, no pictures and no framework.
 """
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from sidestep.adapters.levels import Noise
+from sidestep.adapters.levels import Level
 from sidestep.guidance.base import BOTH, Guided, Needs, Prediction, Rule
 from sidestep.sampling.trace import Recorder, Trace
 
@@ -23,14 +22,6 @@ class Row(NamedTuple):
     needs: Needs
 
 
-def with_scale(rule: Rule[Any], scale: float) -> Rule[Any]:
-    """The rule with the caller's own guidance scale where it left its scale open (None)."""
-    for name in ("after", "scale"):
-        if getattr(rule, name, 0.0) is None:
-            return dataclasses.replace(rule, **{name: scale})  # type: ignore[type-var]
-    return rule
-
-
 class Stepper:
     """Asks a rule step by step and keeps what it said."""
 
@@ -39,12 +30,12 @@ class Stepper:
         self.rule = rule
         self.rows: list[Row] = []
         self.needs = BOTH
-        self._level: Noise | None = None
-        self._observed: Noise | None = None  # the level of the last new decision
+        self._level: Level | None = None
+        self._observed: Level | None = None  # the level of the last new decision
         self._held: Guided | None = None
         self._state: Any = None
 
-    def begin(self, level: Noise, *, new: bool = True) -> Needs:
+    def begin(self, level: Level, *, new: bool = True) -> Needs:
         """Go on to a level and say which predictions it needs.
 
         The decision of the last step is held, and nothing observed, where `new` is False (the

@@ -7,7 +7,7 @@ rounding.
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ from sidestep import registry
 from sidestep.audit.records import Kind
 from sidestep.errors import SidestepError
 from sidestep.guidance.base import Rule
+from sidestep.guidance.config import check_settings, from_dict
 from sidestep.guidance.schedules import DEFAULT_SCALE
 from sidestep.rng import image_seed, noise
 from sidestep.sampling.loop import Denoiser, Sample, sample
@@ -86,22 +87,14 @@ PROBE_SETTINGS = {"before": -DEFAULT_SCALE, "after": DEFAULT_SCALE}
 
 def method(name: str, label: str | None = None, **settings: Any) -> Method:
     """The method of a registry name; raises SidestepError for a setting it does not have."""
-    entry = registry.get(name, *registry.GUIDES)
-    if name == "probe":
-        known, defaults = set(PROBE_SETTINGS), dict(PROBE_SETTINGS)
+    rule = None
+    if registry.get(name, *registry.GUIDES).kind == "rule":
+        # A record says the number, also where the rule leaves its scale to the loop.
+        rule = from_dict({"name": name, **settings}).with_scale(DEFAULT_SCALE)
+        settings = asdict(rule)  # type: ignore[call-overload]
     else:
-        known, defaults = {f.name for f in fields(entry.load())}, {}  # type: ignore[arg-type]
-    unknown = sorted(set(settings) - known)
-    if unknown:
-        raise SidestepError(
-            f"the rule {name} has no setting {', '.join(unknown)}; "
-            f"it has {', '.join(sorted(known))}"
-        )
-    settings = defaults | settings
-    # A record says the number, also where the rule leaves its scale to the loop.
-    rule = None if name == "probe" else entry.load()(**settings).with_scale(DEFAULT_SCALE)
-    if is_dataclass(rule) and not isinstance(rule, type):
-        settings = asdict(rule)
+        check_settings(name, settings, PROBE_SETTINGS)
+        settings = PROBE_SETTINGS | settings
     shown = label or " ".join([name, *(f"{k}={v}" for k, v in settings.items())])
     return Method(shown, name, settings, rule)
 

@@ -3,7 +3,7 @@
 The name is the registry's, so a file says "dynamic" and names no Python class.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -45,15 +45,19 @@ def from_dict(given: Mapping[str, Any]) -> Rule[Any]:
     settings = dict(given)
     name = str(settings.pop("name"))
     kind = registry.get(name, *KINDS).load()
-    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(set(settings) - known)
+    check_settings(name, settings, [f.name for f in fields(kind)])  # type: ignore[arg-type]
+    rule: Rule[Any] = kind(**{key: _rich(value) for key, value in settings.items()})
+    return rule
+
+
+def check_settings(name: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse settings that the method of that name does not have."""
+    unknown = sorted(set(given) - set(known))
     if unknown:
         raise SidestepError(
             f"the rule {name} has no setting {', '.join(unknown)}; "
             f"it has {', '.join(sorted(known))}"
         )
-    rule: Rule[Any] = kind(**{key: _rich(value) for key, value in settings.items()})
-    return rule
 
 
 def _plain(value: Any) -> Any:

@@ -107,6 +107,9 @@ class Batched(Call):
             parts.append(torch.where(mask, group, self.last.cond))
         return put(torch.cat(parts))
 
+    def finish(self) -> None:
+        """Each call was answered at once."""
+
     def _groups(self, batch: int) -> tuple[int, int]:
         """Where the unconditional and the conditional rows begin."""
         return (batch, 0) if self.layout.cond_first else (0, batch)

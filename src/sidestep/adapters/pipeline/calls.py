@@ -4,15 +4,16 @@
 change the answer. Nothing here touches a module.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from sidestep.adapters.levels import Clock
 from sidestep.adapters.pipeline.generation import Generation
 from sidestep.adapters.pipeline.layouts import Layout
-from sidestep.adapters.pipeline.levels import Clock
 from sidestep.adapters.pipeline.rows import Arguments, argument, names_of
 from sidestep.adapters.pipeline.savings import may_skip
 from sidestep.guidance.base import Needs, Rule
@@ -24,7 +25,7 @@ class Skip(NamedTuple):
     output: Any
 
 
-class Call:
+class Call(ABC):
     """One call of a pipeline: its arguments, and the generation that is under way."""
 
     def __init__(
@@ -87,15 +88,15 @@ class Call:
         self._clock = Clock(self.pipe.scheduler, self.layout.edm)
         self.generation = Generation(self.rule, batch, device)
 
+    @abstractmethod
     def before(self, module: Any, network: str, call: Arguments) -> "Arguments | Skip | None":
         """The arguments to use instead, `Skip` for a call to leave out, None for what came."""
-        raise NotImplementedError
 
+    @abstractmethod
     def after(
         self, module: Any, network: str, call: Arguments, output: Any, skipped: bool = False
     ) -> Any:
         """The answer to give instead, None for the network's own."""
-        raise NotImplementedError
 
     def needs(self, module: Any, call: Arguments) -> list[Needs]:
         """What each sample needs of the coming network call, in a generation that is open."""
@@ -109,6 +110,7 @@ class Call:
         level = self._clock.level(argument(self.names(module), call, "timestep", "t"))
         return self.generation.begin(level, self._clock.held())
 
+    @abstractmethod
     def finish(self) -> None:
         """The pipeline has returned. Raises SidestepError if it left a call unanswered."""
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sidestep.adapters.pipeline.levels import Level
+from sidestep.adapters.levels import Level
 from sidestep.guidance.base import Guided, Needs, Prediction, Rule, combine, needs_each
 from sidestep.sampling.trace import Recorder, Trace
 
@@ -41,7 +41,7 @@ class Generation:
     def __init__(self, rule: Rule[Any], batch: int, device: torch.device) -> None:
         self.rule, self.batch, self.device = rule, batch, device
         # A rule that leaves its scale open answers another rule when it is given one.
-        self.open = hasattr(rule, "with_scale") and rule.with_scale(1.0) is not rule
+        self.open = rule.with_scale(1.0) is not rule
         self.state = rule.init(batch, device)
         self.steps: list[Step] = []
         self.own_scales: list[float | None] = []  # the pipeline's scale at each step
@@ -101,7 +101,7 @@ class Generation:
     def _observe(self, uncond: Tensor, cond: Tensor, both: Tensor, channels: int | None) -> None:
         assert self._level is not None
         # Up to a term that both share, which no difference of them sees.
-        u, c = (part[:, :channels].float() * self._level.factor for part in (uncond, cond))
+        u, c = (part[:, :channels].float() * self._level.unit for part in (uncond, cond))
         prediction = Prediction(u, u if uncond is cond else c, self._level.time)
         guided, self.state = self.rule.step(prediction, self.state)
         gap = torch.where(both, prediction.gap, torch.nan)

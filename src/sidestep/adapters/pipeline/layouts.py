@@ -130,7 +130,7 @@ _NO_UNCOND = (
     "use the undistilled model of the family, or a mitigation that changes the prompt",
 )
 _GUIDER = ("it owns a guider component", "put the rule there: pipe.guider = sidestep.Guider(rule)")
-_OWN_LOOP = "write the loop yourself and use the rule in it (docs/pipelines.md, your own loop)"
+_OWN_LOOP = "write the loop yourself and use the rule in it (docs/own-loop.md)"
 _FRAMES = ("its frames have noise levels of their own within one step", _OWN_LOOP)
 _THREE = ("it weighs three predictions (text, image and neither), not two", _OWN_LOOP)
 _SEVERAL = ("it calls its network several times a step on parts of the picture", _OWN_LOOP)
