@@ -6,9 +6,9 @@ from reference import closed_form_loops
 
 from sidestep.guidance import Constant, Static
 from sidestep.guidance.base import BOTH, Needs
+from sidestep.guidance.denoiser import Level
 from sidestep.models.closed_form import Gaussian, Generalizer, Memorizer, SpikeAndSlab
 from sidestep.sampling import NoiseSchedule, sample
-from sidestep.sampling.noise import Level
 from sidestep.sampling.solvers import DDIM
 
 SCHEDULE = NoiseSchedule.scaled_linear()

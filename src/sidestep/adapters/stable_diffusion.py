@@ -13,7 +13,8 @@ from torch import Tensor
 from sidestep.adapters.quiet import quiet
 from sidestep.errors import BadModel, MissingExtra
 from sidestep.guidance.base import Needs, Prediction
-from sidestep.sampling.noise import Level, NoiseSchedule
+from sidestep.guidance.denoiser import Level
+from sidestep.sampling.noise import NoiseSchedule
 
 FAMILY = "StableDiffusionPipeline"
 

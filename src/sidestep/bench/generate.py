@@ -19,9 +19,10 @@ from sidestep.audit.records import Kind
 from sidestep.errors import SidestepError
 from sidestep.guidance.base import Rule
 from sidestep.guidance.config import check_settings, from_dict
+from sidestep.guidance.denoiser import Denoiser
 from sidestep.guidance.schedules import DEFAULT_SCALE
 from sidestep.rng import image_seed, noise
-from sidestep.sampling.loop import Denoiser, Sample, sample
+from sidestep.sampling.loop import Sample, sample
 from sidestep.sampling.noise import NoiseSchedule
 from sidestep.sampling.probe import probe_and_sample
 from sidestep.sampling.trace import Trace

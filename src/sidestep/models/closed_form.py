@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from sidestep.guidance.base import Needs, Prediction
-from sidestep.sampling.noise import Level
+from sidestep.guidance.denoiser import Level
 
 
 @dataclass(frozen=True)

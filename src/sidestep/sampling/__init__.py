@@ -1,8 +1,8 @@
 """The sampling loop, its solvers and noise levels, and the traces that runs leave."""
 
-from sidestep.sampling.loop import Denoiser, Frame, Run, Sample, advance, frames, sample
+from sidestep.guidance.denoiser import Denoiser, Level
+from sidestep.sampling.loop import Frame, Run, Sample, advance, frames, sample
 from sidestep.sampling.noise import (
-    Level,
     NoiseSchedule,
     edm_sigma,
     flow_sigma,

@@ -4,27 +4,16 @@ Data flows one way: latent -> denoiser (two predictions) -> rule -> solver -> ne
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from sidestep.guidance.base import Guided, Needs, Prediction, Rule, take
-from sidestep.sampling.noise import Level, NoiseSchedule
+from sidestep.guidance.base import Guided, Prediction, Rule, take
+from sidestep.guidance.denoiser import Denoiser, Level
+from sidestep.sampling.noise import NoiseSchedule
 from sidestep.sampling.solvers import DPMSolver, Memory, Solver
 from sidestep.sampling.trace import Recorder, Trace
-
-
-class Denoiser(Protocol):
-    """A network with its conditioning bound: the latents of a batch in, both predictions out."""
-
-    def __call__(self, x: Tensor, level: Level, needs: Needs) -> Prediction:
-        """Noise predictions (B, *S) at a level; a branch not needed may be the other, itself."""
-        ...
-
-    def select(self, rows: Tensor) -> "Denoiser":
-        """The denoiser of some samples of the batch, by index."""
-        ...
 
 
 class Run(NamedTuple):

@@ -10,24 +10,11 @@ import bisect
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-
-class Level(NamedTuple):
-    """One noise level of a model."""
-
-    timestep: int  # what the network is told
-    time: float  # diffusion time in [0, 1], 1 = pure noise: timestep / number of timesteps
-    alpha: float
-    sigma: float
-
-    @property
-    def snr(self) -> float:
-        """Signal-to-noise ratio, (alpha / sigma)^2."""
-        return (self.alpha / self.sigma) ** 2
+from sidestep.guidance.denoiser import Level
 
 
 @dataclass(frozen=True)

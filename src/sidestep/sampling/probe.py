@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from sidestep.guidance.constant import Constant
+from sidestep.guidance.denoiser import Denoiser
 from sidestep.guidance.schedules import DEFAULT_SCALE
 from sidestep.guidance.static import Static
-from sidestep.sampling.loop import Denoiser, Sample, frames, sample
+from sidestep.sampling.loop import Sample, frames, sample
 from sidestep.sampling.noise import NoiseSchedule
 from sidestep.sampling.solvers import Solver
 

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from sidestep.sampling.noise import Level
+from sidestep.guidance.denoiser import Level
 
 
 class Memory(NamedTuple):
