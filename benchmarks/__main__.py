@@ -66,7 +66,7 @@ def arithmetic(model: Any) -> Table:
     """The dynamic rule's own work per step, in percent of a step of the network."""
     batch = 8
     x = torch.randn(batch, *model.latent_shape)
-    hidden = model.encode(["a fox"] * batch)
+    hidden = model.embed(["a fox"] * batch).cond
     level = model.schedule.grid(50)[10]
     network, whole, bare = [], [], []
     rule = Dynamic()

@@ -8,8 +8,16 @@ from torch import Tensor
 
 def image_seed(run_seed: int, prompt: str, draw: int) -> int:
     """The seed of one image, in [0, 2**63): a hash of the run's seed, the prompt and the draw."""
-    key = f"{run_seed}\x1f{draw}\x1f{prompt}".encode()
-    return int.from_bytes(hashlib.sha256(key).digest()[:8], "big") >> 1
+    return _hashed(f"{run_seed}\x1f{draw}\x1f{prompt}")
+
+
+def stream(seed: int, purpose: str) -> torch.Generator:
+    """Random numbers for one purpose of the image with that seed, apart from its first noise."""
+    return torch.Generator().manual_seed(_hashed(f"{seed}\x1f{purpose}"))
+
+
+def _hashed(key: str) -> int:
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 1
 
 
 def noise(seeds: list[int], shape: tuple[int, ...]) -> Tensor:

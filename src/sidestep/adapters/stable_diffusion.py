@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sidestep.adapters.attention import Branch, edited
 from sidestep.adapters.quiet import quiet
 from sidestep.errors import BadModel, MissingExtra
 from sidestep.guidance.base import Needs, Prediction
 from sidestep.guidance.denoiser import Level
+from sidestep.mitigations.text import AttentionEdit, Text
 from sidestep.sampling.noise import NoiseSchedule
 
 FAMILY = "StableDiffusionPipeline"
@@ -90,9 +93,24 @@ class StableDiffusion:
         """Tokens of a prompt with its start and end, before any cut."""
         return len(self.pipe.tokenizer(prompt).input_ids)
 
+    @property
+    def vocabulary(self) -> list[str]:
+        """What a random word may be: the text of every token that is not a special one."""
+        tokenizer = self.pipe.tokenizer
+        special = set(tokenizer.all_special_ids)
+        words = (tokenizer.decode([i]) for i in range(len(tokenizer)) if i not in special)
+        return [word.strip() for word in words if word.strip()]
+
     @torch.no_grad()
-    def encode(self, prompts: Sequence[str]) -> Tensor:
-        """Prompt embeddings, (B, tokens, width); longer prompts are cut at `max_tokens`."""
+    def embed(self, prompts: Sequence[str], pad: str | None = None) -> Text:
+        """Prompt embeddings against those of the empty prompt; longer prompts are cut.
+
+        `pad` fills up prompts instead of the tokenizer's own padding token; the empty prompt too.
+        """
+        cond, length = self._encode([*prompts, ""], pad)
+        return Text(cond[:-1], cond[-1:].expand_as(cond[:-1]), length[:-1])
+
+    def _encode(self, prompts: Sequence[str], pad: str | None) -> tuple[Tensor, Tensor]:
         tokens = self.pipe.tokenizer(
             list(prompts),
             padding="max_length",
@@ -100,51 +118,79 @@ class StableDiffusion:
             truncation=True,
             return_tensors="pt",
         )
-        mask = None
-        if getattr(self.pipe.text_encoder.config, "use_attention_mask", False):
-            mask = tokens.attention_mask.to(self.device)
-        hidden: Tensor = self.pipe.text_encoder(
-            tokens.input_ids.to(self.device), attention_mask=mask
-        )[0]
-        return hidden
+        given, mask = tokens.input_ids, tokens.attention_mask
+        if pad is not None:
+            number = self.pipe.tokenizer.convert_tokens_to_ids(pad)
+            if number is None or number == self.pipe.tokenizer.unk_token_id:
+                raise ValueError(
+                    f"the tokenizer has no token {pad!r} to pad with; name one that it has"
+                )
+            given = torch.where(mask.bool(), given, number)
+        masked = getattr(self.pipe.text_encoder.config, "use_attention_mask", False)
+        (hidden,) = self.pipe.text_encoder(
+            given.to(self.device),
+            attention_mask=mask.to(self.device) if masked else None,
+            return_dict=False,
+        )[:1]
+        return hidden, mask.sum(1).to(self.device)
 
     def denoiser(self, prompts: Sequence[str]) -> "ConditionedUNet":
         """The network with one prompt per sample, against the empty prompt."""
-        cond = self.encode(prompts)
-        return ConditionedUNet(self, cond, self.encode([""]).expand_as(cond))
+        return ConditionedUNet(self, self.embed(prompts))
+
+    def pictures(self, latents: Tensor) -> Tensor:
+        """Clean latents (B, *latent_shape) to pictures (B, 3, H, W) in [-1, 1]; gradients flow."""
+        vae = self.pipe.vae
+        image: Tensor = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor).sample
+        return image.float()
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> NDArray[np.uint8]:
         """Clean latents (B, *latent_shape) to pictures (B, H, W, 3) RGB."""
-        image = self.pipe.vae.decode(latents / self.pipe.vae.config.scaling_factor).sample
+        image = self.pictures(latents)
         pixels = ((image / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
         result: NDArray[np.uint8] = pixels.permute(0, 2, 3, 1).cpu().numpy()
         return result
 
 
+@dataclass(frozen=True)
 class ConditionedUNet:
-    """A denoiser for the sampling loop: B prompts bound to the network."""
+    """A denoiser for the sampling loop: the embeddings of B prompts bound to the network."""
 
-    def __init__(self, model: StableDiffusion, cond: Tensor, uncond: Tensor) -> None:
-        """Embeddings of shape (B, tokens, width)."""
-        self.model, self.cond, self.uncond = model, cond, uncond
+    model: StableDiffusion
+    text: Text
+    edits: tuple[AttentionEdit, ...] = ()
 
     def select(self, rows: Tensor) -> "ConditionedUNet":
         """The denoiser of some samples of the batch."""
-        return ConditionedUNet(self.model, self.cond[rows], self.uncond[rows])
+        return replace(self, text=self.text.select(rows))
+
+    def with_text(self, text: Text) -> "ConditionedUNet":
+        """The same network with other embeddings bound to it."""
+        return replace(self, text=text)
+
+    def with_attention(self, edit: AttentionEdit) -> "ConditionedUNet":
+        """The same network whose cross-attention is changed by `edit`, after earlier edits."""
+        return replace(self, edits=(*self.edits, edit))
 
     def __call__(self, x: Tensor, level: Level, needs: Needs) -> Prediction:
         """Noise predictions in float32; both branches run as one batch when both are needed."""
         if needs.uncond and needs.cond:
-            hidden = torch.cat([self.uncond, self.cond])
-            uncond, cond = self._noise(torch.cat([x, x]), level, hidden).chunk(2)
+            hidden = torch.cat([self.text.uncond, self.text.cond])
+            answer = self._noise(torch.cat([x, x]), level, hidden, ("uncond", "cond"))
+            uncond, cond = answer.chunk(2)
             return Prediction(uncond, cond, level.time)
-        one = self._noise(x, level, self.cond if needs.cond else self.uncond)
+        branch: Branch = "cond" if needs.cond else "uncond"
+        one = self._noise(x, level, getattr(self.text, branch), (branch,))
         return Prediction(one, one, level.time)
 
-    def _noise(self, x: Tensor, level: Level, hidden: Tensor) -> Tensor:
+    def _noise(
+        self, x: Tensor, level: Level, hidden: Tensor, branches: tuple[Branch, ...]
+    ) -> Tensor:
         unet = self.model.pipe.unet
-        (answer,) = unet(x.to(unet.dtype), level.timestep, hidden, return_dict=False)
+        with edited(unet, self.edits, self.text, branches):
+            given = x.to(unet.dtype), level.timestep, hidden.to(unet.dtype)
+            (answer,) = unet(*given, return_dict=False)
         output: Tensor = answer.float()
         if self.model.prediction_type == "v_prediction":
             output = level.alpha * output + level.sigma * x

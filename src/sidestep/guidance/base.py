@@ -20,12 +20,14 @@ class Prediction:
     """The network's two answers at one step, as noise predictions (B, *S).
 
     `time` is diffusion time in [0, 1], 1 = pure noise. A branch that a rule said it does not need
-    may be the other branch itself (`cond is uncond`); the gap is then unknown, NaN.
+    may be the other branch itself (`cond is uncond`); the gap is then unknown, NaN. `extra` counts
+    the network evaluations beyond one for each branch that was asked for, (B,) or one for all.
     """
 
     uncond: Tensor
     cond: Tensor
     time: float
+    extra: Tensor | int = 0
 
     def __post_init__(self) -> None:
         """Refuse two answers of different shape and a time that is not a diffusion time."""

@@ -47,7 +47,7 @@ class Frame(NamedTuple):
     latent: Tensor  # (B, *S) the latents after the step; clean after the last one
     prediction: Prediction
     guided: Guided
-    nfe: int  # network evaluations made for each sample
+    nfe: Tensor | int  # network evaluations made, (B,) or the same for each sample
 
 
 class Sample(NamedTuple):
@@ -70,7 +70,8 @@ def advance(
         )
     guided, state = rule.step(prediction, run.state)
     latent, memory = solver.step(guided.noise, run.x, level, after, run.memory)
-    frame = Frame(level, run.x, latent, prediction, guided, needs.uncond + needs.cond)
+    nfe = needs.uncond + needs.cond + prediction.extra
+    frame = Frame(level, run.x, latent, prediction, guided, nfe)
     return frame, Run(run.denoiser, latent, state, memory)
 
 

@@ -56,7 +56,8 @@ def probe_and_sample(
     showed no minimum.
     """
     levels = schedule.grid(steps)
-    distances, nfe = [], 0
+    distances: list[Tensor] = []
+    nfe: Tensor | int = 0
     for frame in frames(denoiser, x, Constant(before), levels, solver):
         # In float64: near 1 a float32 cosine has too few digits left to compare its distance by.
         here, there = (v.flatten(1).cpu().double() for v in (frame.x, frame.latent))

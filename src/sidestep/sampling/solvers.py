@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 
 from sidestep.guidance.denoiser import Level
+from sidestep.mitigations.base import After, Step
 
 
 class Memory(NamedTuple):
@@ -68,3 +69,20 @@ class DPMSolver:
             ratio = (here - memory.log_snr_half) / width
             direction = clean + (clean - memory.clean) / (2 * ratio)
         return (after.sigma / level.sigma) * x - after.alpha * math.expm1(-width) * direction, kept
+
+
+@dataclass(frozen=True)
+class Hooked:
+    """A solver after whose every step hooks may change the latents, one after the other."""
+
+    solver: Solver
+    hooks: tuple[After, ...]
+
+    def step(
+        self, noise: Tensor, x: Tensor, level: Level, after: Level | None, memory: Memory | None
+    ) -> tuple[Tensor, Memory | None]:
+        """The next latent as the last hook leaves it; the memory is the solver's own."""
+        latent, memory = self.solver.step(noise, x, level, after, memory)
+        for hook in self.hooks:
+            latent = hook(Step(noise, x, latent, level, after))
+        return latent, memory

@@ -130,7 +130,7 @@ class Recorder:
         self.fell_back = torch.zeros(batch, dtype=torch.bool)
         self.nfe = torch.zeros(batch, dtype=torch.int64)
 
-    def add(self, step: int, rows: Tensor, gap: Tensor, guided: Guided, nfe: int) -> None:
+    def add(self, step: int, rows: Tensor, gap: Tensor, guided: Guided, nfe: Tensor | int) -> None:
         """Record one step of some rows."""
         self.count(rows, nfe)
         rows = rows.cpu()
@@ -140,9 +140,9 @@ class Recorder:
         self.transition[rows[first]] = step
         self.fell_back[rows[first]] = guided.fell_back.cpu()[first]
 
-    def count(self, rows: Tensor, nfe: int) -> None:
-        """Record network evaluations of some rows outside the grid."""
-        self.nfe[rows.cpu()] += nfe
+    def count(self, rows: Tensor, nfe: Tensor | int) -> None:
+        """Record network evaluations of some rows, (B,) or one number for all."""
+        self.nfe[rows.cpu()] += nfe.cpu() if isinstance(nfe, Tensor) else nfe
 
     def trace(self) -> Trace:
         """The finished trace."""
