@@ -10,9 +10,10 @@ from typing import Any, Literal, NamedTuple
 
 from sidestep.errors import SidestepError
 
-Kind = Literal["rule", "schedule", "sampler", "model", "similarity"]
+Kind = Literal["rule", "schedule", "sampler", "mitigation", "model", "similarity"]
 GUIDES: tuple[Kind, ...] = ("rule", "sampler")  # what can guide a run
 JAIN = "Jain et al., CVPR 2025, arXiv:2411.16738"
+SOMEPALLI = "Somepalli et al., NeurIPS 2023, arXiv:2305.20086"
 
 
 class Entry(NamedTuple):
@@ -65,6 +66,34 @@ ENTRIES = (
         "sidestep.guidance.schedules:Scheduled",
         "a scale that changes with time: linear, invlinear, cosine, sine, v, a",
         "released script of Jain et al.",
+    ),
+    Entry(
+        "random-words",
+        "mitigation",
+        "sidestep.mitigations.perturbation:RandomWords",
+        "insert random tokens of the vocabulary into the prompt (RTA)",
+        SOMEPALLI,
+    ),
+    Entry(
+        "random-numbers",
+        "mitigation",
+        "sidestep.mitigations.perturbation:RandomNumbers",
+        "insert random integers into the prompt (RNA)",
+        SOMEPALLI,
+    ),
+    Entry(
+        "word-repetition",
+        "mitigation",
+        "sidestep.mitigations.perturbation:WordRepetition",
+        "insert words of the prompt once more (CWR)",
+        SOMEPALLI,
+    ),
+    Entry(
+        "embedding-noise",
+        "mitigation",
+        "sidestep.mitigations.perturbation:EmbeddingNoise",
+        "add Gaussian noise to the prompt embeddings (GNI)",
+        SOMEPALLI,
     ),
     Entry(
         "memorizer",
