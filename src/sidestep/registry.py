@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from sidestep.errors import SidestepError
 
 Kind = Literal["rule", "schedule", "sampler", "mitigation", "model", "similarity"]
-GUIDES: tuple[Kind, ...] = ("rule", "sampler")  # what can guide a run
+GUIDES: tuple[Kind, ...] = ("rule", "sampler", "mitigation")  # what a run can be made with
 JAIN = "Jain et al., CVPR 2025, arXiv:2411.16738"
 SOMEPALLI = "Somepalli et al., NeurIPS 2023, arXiv:2305.20086"
 

@@ -4,11 +4,13 @@ import pytest
 
 from sidestep.bench.generate import method
 from sidestep.errors import SidestepError
+from sidestep.guidance import Constant, Static
+from sidestep.mitigations.perturbation import EmbeddingNoise, RandomWords
 
 
 @pytest.mark.parametrize("name", ["probe", "static", "dynamic"])
 def test_a_setting_that_the_rule_lacks_is_refused(name):
-    with pytest.raises(SidestepError, match=f"the rule {name} has no setting nonsense"):
+    with pytest.raises(SidestepError, match=f"{name} has no setting nonsense"):
         method(name, nonsense=1)
 
 
@@ -22,3 +24,23 @@ def test_a_method_states_every_setting_of_its_rule():
     assert how.settings == {"time": 0.7, "before": -2.0, "after": 7.5}
     assert how.label == "static time=0.7 before=-2.0 after=7.5"
     assert how.slug == "static-time-0-7-before-2-0-after-7-5"
+
+
+def test_a_mitigation_samples_with_plain_guidance_or_with_a_rule_of_its_own():
+    plain = method("random-words", count=2)
+    assert plain.rule == Constant(7.5) and plain.mitigations == (RandomWords(2),)
+    assert plain.settings == {"count": 2, "rule": {"name": "constant", "scale": 7.5}}
+    static = {"name": "static", "time": 0.8}
+    mixed = method("random-words", rule=static, mitigations=[{"name": "embedding-noise"}])
+    assert mixed.rule == Static(0.8, after=7.5)
+    assert mixed.mitigations == (RandomWords(4), EmbeddingNoise(0.1))
+    assert mixed.settings["mitigations"] == [{"name": "embedding-noise", "strength": 0.1}]
+
+
+def test_a_rule_takes_mitigations_and_no_second_rule():
+    how = method("static", mitigations=[{"name": "random-numbers", "count": 1}], time=0.7)
+    assert how.name == "static" and how.settings["mitigations"][0]["count"] == 1
+    with pytest.raises(SidestepError, match="static is a rule itself and takes no other"):
+        method("static", rule={"name": "constant"})
+    with pytest.raises(SidestepError, match="probe is a sampler of its own"):
+        method("probe", mitigations=[{"name": "random-numbers"}])

@@ -12,6 +12,7 @@ from sidestep.audit.records import Record
 from sidestep.bench import run as run_folder
 from sidestep.cli import sample
 from sidestep.cli.main import main
+from sidestep.mitigations.perturbation import EmbeddingNoise, RandomWords
 
 
 class Words:
@@ -191,3 +192,27 @@ def test_table_says_when_guidance_came_on(
     assert shown.count("0.81 (signal)") == sample.ROWS_SHOWN
     assert "and 10 more in records.jsonl" in shown
     assert "a [red] fox" in shown
+
+
+def test_mitigations_are_read_with_their_settings(
+    calls: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    asked = ["--mitigation", "random-words:count=2", "--mitigation", "embedding-noise"]
+    assert main(["sample", "embedded", "a fox", *asked, "--out", str(tmp_path / "run")]) == 0
+    (how,) = calls[0]["rules"]
+    assert how.mitigations == (RandomWords(2), EmbeddingNoise(0.1))
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("random-word:count=2", "did you mean random-words"),
+        ("random-words:count", "has a setting without a value"),
+        ("random-words:cuont=2", "random-words has no setting cuont; it has count"),
+    ],
+)
+def test_a_mitigation_that_cannot_be_read_is_a_sentence(
+    given: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sample", "embedded", "a fox", "--mitigation", given]) == 2
+    assert sentence in capsys.readouterr().err

@@ -26,7 +26,7 @@ ORDINARY_FORMS = ("a {}", "a drawing of a {}")
 
 def methods() -> list[Method]:
     """Plain guidance and the paper's rules; their times were chosen on seeds of other runs."""
-    paper = {"drop": 0.0, "earliest": 1.0, "latest": 0.0, "fallback": None}
+    paper: dict[str, Any] = {"drop": 0.0, "earliest": 1.0, "latest": 0.0, "fallback": None}
     return [
         method("constant", "plain"),
         method("static", "static", time=0.7, before=0.0),

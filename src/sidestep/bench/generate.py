@@ -6,9 +6,9 @@ rounding.
 
 import re
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,12 @@ from sidestep import registry
 from sidestep.audit.records import Kind
 from sidestep.errors import SidestepError
 from sidestep.guidance.base import Rule
-from sidestep.guidance.config import check_settings, from_dict
+from sidestep.guidance.config import as_dict, check_settings, from_dict
 from sidestep.guidance.denoiser import Denoiser
 from sidestep.guidance.schedules import DEFAULT_SCALE
+from sidestep.mitigations import Mitigation, Start, TextModel
 from sidestep.rng import image_seed, noise
-from sidestep.sampling.loop import Sample, sample
+from sidestep.sampling.mitigated import Mitigated, sample_mitigated
 from sidestep.sampling.noise import NoiseSchedule
 from sidestep.sampling.probe import probe_and_sample
 from sidestep.sampling.trace import Trace
@@ -55,49 +56,73 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class Method:
-    """A way to guide under the label it has in tables."""
+    """A way to guide, with or without mitigations, under the label it has in tables."""
 
     label: str
     name: str  # its name in the registry
     settings: dict[str, Any]
     rule: Rule[Any] | None  # None for the two-pass probe
+    mitigations: tuple[Mitigation, ...] = ()
 
     @property
     def slug(self) -> str:
         """The label as a file name."""
         return re.sub(r"[^a-z0-9]+", "-", self.label.lower()).strip("-")
 
-    def sample(
-        self,
-        denoiser: Denoiser,
-        x: Tensor,
-        schedule: NoiseSchedule,
-        steps: int,
-        finer: int | None,
-    ) -> Sample:
-        """Sample one batch from first noise."""
-        if self.rule is None:
-            return probe_and_sample(
-                denoiser, x, schedule, steps=steps, finer=finer, **self.settings
-            )
-        return sample(denoiser, x, self.rule, schedule, steps=steps, finer=finer)
+    def sample(self, start: Start, schedule: NoiseSchedule, finer: int | None) -> Mitigated:
+        """Sample one batch from its start."""
+        if self.rule is not None:
+            return sample_mitigated(self.mitigations, start, self.rule, schedule, finer=finer)
+        steps = len(start.levels)
+        latents, trace = probe_and_sample(
+            start.denoiser, start.x, schedule, steps=steps, finer=finer, **self.settings
+        )
+        return Mitigated(latents, trace, ())
 
 
 PROBE_SETTINGS = {"before": -DEFAULT_SCALE, "after": DEFAULT_SCALE}
 
 
-def method(name: str, label: str | None = None, **settings: Any) -> Method:
-    """The method of a registry name; raises SidestepError for a setting it does not have."""
-    rule = None
-    if registry.get(name, *registry.GUIDES).kind == "rule":
-        # A record says the number, also where the rule leaves its scale to the loop.
-        rule = from_dict({"name": name, **settings}).with_scale(DEFAULT_SCALE)
-        settings = asdict(rule)  # type: ignore[call-overload]
-    else:
+def method(
+    name: str,
+    label: str | None = None,
+    *,
+    rule: Mapping[str, Any] | None = None,
+    mitigations: Sequence[Mapping[str, Any]] = (),
+    **settings: Any,
+) -> Method:
+    """The method of a registry name; raises SidestepError for a setting it does not have.
+
+    A mitigation samples with plain guidance, or with `rule`. `mitigations` begin after it, in
+    order; they and the rule are dictionaries with a name and settings.
+    """
+    kind = registry.get(name, *registry.GUIDES).kind
+    own = {"name": name, **settings}
+    if kind == "sampler":
+        if mitigations or rule:
+            raise SidestepError(
+                f"{name} is a sampler of its own and takes no rule and no mitigations; "
+                "use static or dynamic with them"
+            )
         check_settings(name, settings, PROBE_SETTINGS)
         settings = PROBE_SETTINGS | settings
-    shown = label or " ".join([name, *(f"{k}={v}" for k, v in settings.items())])
-    return Method(shown, name, settings, rule)
+        return Method(label or _label(name, settings), name, settings, None)
+    if kind == "rule" and rule is not None:
+        raise SidestepError(f"{name} is a rule itself and takes no other; leave one of the two out")
+    changed = kind == "mitigation"
+    # A record says the number, also where the rule leaves its scale to the loop.
+    guide = from_dict((rule or {"name": "constant"}) if changed else own).with_scale(DEFAULT_SCALE)
+    chain = tuple(from_dict(m) for m in ([own] if changed else []) + list(mitigations))
+    settings = {k: v for k, v in as_dict(chain[0] if changed else guide).items() if k != "name"}
+    if changed:
+        settings["rule"] = as_dict(guide)
+    if mitigations:
+        settings["mitigations"] = [as_dict(m) for m in chain[changed:]]
+    return Method(label or _label(name, settings), name, settings, guide, chain)
+
+
+def _label(name: str, settings: Mapping[str, Any]) -> str:
+    return " ".join([name, *(f"{k}={v}" for k, v in settings.items())])
 
 
 class Job(NamedTuple):
@@ -109,11 +134,13 @@ class Job(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What one method made of all jobs: pictures (N, H, W, 3), the trace, seconds per image."""
+    """What one method made of all jobs."""
 
-    images: NDArray[np.uint8]
+    images: NDArray[np.uint8]  # (N, H, W, 3)
     trace: Trace
-    seconds: list[float]
+    seconds: list[float]  # per image
+    reached: list[bool]  # every mitigation met its target
+    backward: list[int]  # passes backward through the network
 
 
 def make(
@@ -130,16 +157,29 @@ def make(
     """Every job through one method."""
     if batch < 1:
         raise SidestepError(f"batch is {batch}; give a batch size of at least 1")
-    images, traces, seconds = [], [], []
+    images, traces, seconds = [], [], list[float]()
+    reached, backward = list[bool](), list[int]()
+    levels = tuple(model.schedule.grid(steps))
     for first in range(0, len(jobs), batch):
         part = jobs[first : first + batch]
-        start = time.perf_counter()
-        x = noise([image_seed(seed, j.prompt, j.draw) for j in part], model.latent_shape)
-        device = getattr(model, "device", x.device)
-        denoiser = model.denoiser([j.prompt for j in part])
-        made = how.sample(denoiser, x.to(device), model.schedule, steps, finer)
+        begun = time.perf_counter()
+        seeds = [image_seed(seed, j.prompt, j.draw) for j in part]
+        prompts = tuple(j.prompt for j in part)
+        x = noise(seeds, model.latent_shape)
+        start = Start(
+            denoiser=model.denoiser(prompts),
+            x=x.to(getattr(model, "device", x.device)),
+            levels=levels,
+            seeds=tuple(seeds),
+            prompts=prompts,
+            model=cast(TextModel, model) if hasattr(model, "embed") else None,
+            scale=DEFAULT_SCALE,
+        )
+        made = how.sample(start, model.schedule, finer)
         images.append(model.decode(made.latents))
         traces.append(made.trace)
-        seconds += [(time.perf_counter() - start) / len(part)] * len(part)
+        seconds += [(time.perf_counter() - begun) / len(part)] * len(part)
+        reached += made.reached.tolist()
+        backward += made.backward.tolist()
         report(how.label, first + len(part), len(jobs))
-    return Batch(np.concatenate(images), Trace.cat(traces), seconds)
+    return Batch(np.concatenate(images), Trace.cat(traces), seconds, reached, backward)

@@ -1,6 +1,7 @@
 """`sidestep sample`: pictures from a model folder with one guidance rule."""
 
 import inspect
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,12 +28,13 @@ if TYPE_CHECKING:
     from sidestep.audit.records import Record
 
 ROWS_SHOWN = 40
+RULES: tuple[registry.Kind, ...] = ("rule", "sampler")
 
 
 def rule_name(ctx: click.Context, param: click.Parameter, value: str) -> str:
     """Check the name of a rule; a typo is answered with the nearest names."""
     try:
-        return registry.get(value, *registry.GUIDES).name
+        return registry.get(value, *RULES).name
     except SidestepError as error:
         raise click.BadParameter(str(error), ctx, param) from None
 
@@ -51,9 +53,39 @@ def time_or_none(
         ) from None
 
 
+def mitigations(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """Read `NAME` or `NAME:key=value,key=value`; numbers become numbers."""
+    read = []
+    for value in values:
+        name, _, rest = value.partition(":")
+        pairs = [pair.partition("=") for pair in rest.split(",")] if rest else []
+        if any(not key or not equals for key, equals, _ in pairs):
+            raise click.BadParameter(
+                f"{value!r} has a setting without a value; write NAME:key=value,key=value",
+                ctx,
+                param,
+            )
+        try:
+            registry.get(name, "mitigation")
+        except SidestepError as error:
+            raise click.BadParameter(str(error), ctx, param) from None
+        read.append({"name": name, **{key: number(text) for key, _, text in pairs}})
+    return read
+
+
+def number(text: str) -> Any:
+    """What a setting's text stands for: JSON where it is JSON, the text itself elsewhere."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
 def rule_names() -> list[str]:
     """What `--rule` takes."""
-    return [e.name for e in registry.entries(*registry.GUIDES)]
+    return [e.name for e in registry.entries(*RULES)]
 
 
 @click.command("sample")
@@ -112,6 +144,14 @@ def rule_names() -> list[str]:
     help="dynamic: time at which guidance comes on anyway.",
 )
 @click.option(
+    "--mitigation",
+    "mitigations",
+    callback=mitigations,
+    multiple=True,
+    metavar="NAME[:key=value,...]",
+    help="Change the run beside its rule; may be given several times. See `sidestep methods`.",
+)
+@click.option(
     "--steps",
     type=click.IntRange(min=1),
     default=50,
@@ -155,6 +195,7 @@ def command(
     model: str,
     prompts: tuple[str, ...],
     rule: str,
+    mitigations: list[dict[str, Any]],
     steps: int,
     finer: int | None,
     draws: int,
@@ -176,7 +217,7 @@ def command(
     from sidestep.bench.generate import method
     from sidestep.bench.run import run
 
-    how = method(rule, **settings(rule, options))
+    how = method(rule, mitigations=mitigations, **settings(rule, options))
     folder = _model_folder(model)
     out = out or _free(Path("out"))
     if (out / "records.jsonl").exists():
@@ -230,7 +271,7 @@ def check_prompts(prompts: Sequence[str]) -> None:
 def settings(rule: str, options: dict[str, Any]) -> dict[str, Any]:
     """The given options as settings of the rule; an option it does not have is refused."""
     given = {name: value for name, value in options.items() if value is not None}
-    entry = registry.get(rule, *registry.GUIDES)
+    entry = registry.get(rule, *RULES)
     has = set(inspect.signature(entry.load()).parameters)
     # Plain guidance has one scale, which is never "after" anything; the option is the same.
     names = {name: name for name in options} | ({"after": "scale"} if "scale" in has else {})

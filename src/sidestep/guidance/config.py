@@ -1,4 +1,4 @@
-"""Rules as plain dictionaries and back, for configuration files: `{"name": ..., settings}`.
+"""Rules and mitigations as plain dictionaries and back, for files: `{"name": ..., settings}`.
 
 The name is the registry's, so a file says "dynamic" and names no Python class.
 """
@@ -9,13 +9,12 @@ from typing import Any
 
 from sidestep import registry
 from sidestep.errors import SidestepError
-from sidestep.guidance.base import Rule
 
-KINDS: tuple[registry.Kind, ...] = ("rule", "schedule")
+KINDS: tuple[registry.Kind, ...] = ("rule", "schedule", "mitigation")
 
 
 def as_dict(rule: Any) -> dict[str, Any]:
-    """A rule, or a schedule inside of one, as numbers, strings, lists and dictionaries.
+    """A rule, a mitigation, or what is inside of one, as numbers, strings, lists and dictionaries.
 
     Raises SidestepError for an object that the registry does not name: a file could not name it
     either.
@@ -31,11 +30,11 @@ def as_dict(rule: Any) -> dict[str, Any]:
     )
 
 
-def from_dict(given: Mapping[str, Any]) -> Rule[Any]:
-    """The rule that `as_dict` wrote; settings left out have their defaults.
+def from_dict(given: Mapping[str, Any]) -> Any:
+    """The rule or mitigation that `as_dict` wrote; settings left out have their defaults.
 
     Raises SidestepError for a name or a setting that does not exist, ValueError for a value that
-    the rule refuses.
+    it refuses.
     """
     if "name" not in given:
         raise SidestepError(
@@ -46,8 +45,7 @@ def from_dict(given: Mapping[str, Any]) -> Rule[Any]:
     name = str(settings.pop("name"))
     kind = registry.get(name, *KINDS).load()
     check_settings(name, settings, [f.name for f in fields(kind)])  # type: ignore[arg-type]
-    rule: Rule[Any] = kind(**{key: _rich(value) for key, value in settings.items()})
-    return rule
+    return kind(**{key: _rich(value) for key, value in settings.items()})
 
 
 def check_settings(name: str, given: Iterable[str], known: Iterable[str]) -> None:
@@ -55,8 +53,7 @@ def check_settings(name: str, given: Iterable[str], known: Iterable[str]) -> Non
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise SidestepError(
-            f"the rule {name} has no setting {', '.join(unknown)}; "
-            f"it has {', '.join(sorted(known))}"
+            f"{name} has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}"
         )
 
 

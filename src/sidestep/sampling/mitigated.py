@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from sidestep.guidance.base import Rule
@@ -23,6 +24,22 @@ class Mitigated(NamedTuple):
     latents: Tensor
     trace: Trace
     outcomes: tuple[Outcome, ...]
+
+    @property
+    def reached(self) -> Tensor:
+        """Whether every mitigation met its target, (B,) bool."""
+        met = torch.ones(len(self.latents), dtype=torch.bool)
+        for outcome in self.outcomes:
+            met &= outcome.reached.cpu()
+        return met
+
+    @property
+    def backward(self) -> Tensor:
+        """Passes backward through the network before the first step, (B,) int64."""
+        passes = torch.zeros(len(self.latents), dtype=torch.int64)
+        for outcome in self.outcomes:
+            passes += outcome.backward.cpu()
+        return passes
 
 
 def sample_mitigated(
