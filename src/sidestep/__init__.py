@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sidestep.adapters.guider import Guider
+    from sidestep.adapters.mitigate import mitigate
     from sidestep.adapters.pipeline import guide
     from sidestep.adapters.stable_diffusion import load
     from sidestep.guidance import Constant, Dynamic, Scheduled, Static
@@ -25,6 +26,7 @@ __all__ = [
     "__version__",
     "guide",
     "load",
+    "mitigate",
     "rules",
     "sample",
 ]
@@ -38,6 +40,7 @@ _WHERE = {
     "Trace": "sidestep.sampling",
     "guide": "sidestep.adapters.pipeline",
     "load": "sidestep.adapters.stable_diffusion",
+    "mitigate": "sidestep.adapters.mitigate",
     "sample": "sidestep.sampling",
 }
 

@@ -59,14 +59,15 @@ class Clock:
 
     def level(self, timestep: Any) -> Level:
         """The level of the coming call, which tells its network `timestep`."""
-        return self.at(self._position(timestep))
+        return self.at(self.position(timestep))
 
     def at(self, index: int) -> Level:
         """The level of the scheduler's timestep number `index`."""
         snr = self._ratios[index]
         return Level(snr, time_of_snr(snr), self._unit(snr))
 
-    def _position(self, timestep: Any) -> int:
+    def position(self, timestep: Any) -> int:
+        """The number of the step that the coming call, which tells its network that, belongs to."""
         for counter in ("step_index", "begin_index"):
             index = getattr(self.scheduler, counter, None)
             if index is not None:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sidestep.adapters.attention import Branch, edited
+from sidestep.adapters.conditioned import ConditionedUNet
 from sidestep.adapters.quiet import quiet
 from sidestep.errors import BadModel, MissingExtra
-from sidestep.guidance.base import Needs, Prediction
-from sidestep.guidance.denoiser import Level
-from sidestep.mitigations.text import AttentionEdit, Text
+from sidestep.mitigations.text import Text
 from sidestep.sampling.noise import NoiseSchedule
 
 FAMILY = "StableDiffusionPipeline"
@@ -50,6 +47,7 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> "StableDiffusi
         raise MissingExtra(
             "diffusers", "Install it with: pip install 'sidestep[diffusers]'", f"loading {path}"
         ) from error
+    pipe.set_progress_bar_config(disable=True)
     return StableDiffusion(pipe.to(device))
 
 
@@ -71,7 +69,6 @@ class StableDiffusion:
 
     def __init__(self, pipe: Any) -> None:
         """Wrap a diffusers StableDiffusionPipeline; its modules are shared, not copied."""
-        pipe.set_progress_bar_config(disable=True)
         self.pipe = pipe
         config = pipe.scheduler.config
         self.prediction_type = str(config.prediction_type)
@@ -102,13 +99,21 @@ class StableDiffusion:
         return [word.strip() for word in words if word.strip()]
 
     @torch.no_grad()
-    def embed(self, prompts: Sequence[str], pad: str | None = None) -> Text:
-        """Prompt embeddings against those of the empty prompt; longer prompts are cut.
+    def embed(
+        self,
+        prompts: Sequence[str],
+        pad: str | None = None,
+        against: Sequence[str] | None = None,
+    ) -> Text:
+        """Prompt embeddings against those of the prompts `against`, empty ones unless given.
 
-        `pad` fills up prompts instead of the tokenizer's own padding token; the empty prompt too.
+        `pad` fills up all of them instead of the tokenizer's own padding token. Longer prompts
+        are cut.
         """
-        cond, length = self._encode([*prompts, ""], pad)
-        return Text(cond[:-1], cond[-1:].expand_as(cond[:-1]), length[:-1])
+        other = [""] if against is None else list(against)
+        hidden, length = self._encode([*prompts, *other], pad)
+        cond, uncond = hidden[: len(prompts)], hidden[len(prompts) :]
+        return Text(cond, uncond.expand_as(cond), length[: len(prompts)])
 
     def _encode(self, prompts: Sequence[str], pad: str | None) -> tuple[Tensor, Tensor]:
         tokens = self.pipe.tokenizer(
@@ -136,7 +141,8 @@ class StableDiffusion:
 
     def denoiser(self, prompts: Sequence[str]) -> "ConditionedUNet":
         """The network with one prompt per sample, against the empty prompt."""
-        return ConditionedUNet(self, self.embed(prompts))
+        unet = self.pipe.unet
+        return ConditionedUNet(unet, unet, self.prediction_type, self.embed(prompts))
 
     def pictures(self, latents: Tensor) -> Tensor:
         """Clean latents (B, *latent_shape) to pictures (B, 3, H, W) in [-1, 1]; gradients flow."""
@@ -151,47 +157,3 @@ class StableDiffusion:
         pixels = ((image / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
         result: NDArray[np.uint8] = pixels.permute(0, 2, 3, 1).cpu().numpy()
         return result
-
-
-@dataclass(frozen=True)
-class ConditionedUNet:
-    """A denoiser for the sampling loop: the embeddings of B prompts bound to the network."""
-
-    model: StableDiffusion
-    text: Text
-    edits: tuple[AttentionEdit, ...] = ()
-
-    def select(self, rows: Tensor) -> "ConditionedUNet":
-        """The denoiser of some samples of the batch."""
-        return replace(self, text=self.text.select(rows))
-
-    def with_text(self, text: Text) -> "ConditionedUNet":
-        """The same network with other embeddings bound to it."""
-        return replace(self, text=text)
-
-    def with_attention(self, edit: AttentionEdit) -> "ConditionedUNet":
-        """The same network whose cross-attention is changed by `edit`, after earlier edits."""
-        return replace(self, edits=(*self.edits, edit))
-
-    def __call__(self, x: Tensor, level: Level, needs: Needs) -> Prediction:
-        """Noise predictions in float32; both branches run as one batch when both are needed."""
-        if needs.uncond and needs.cond:
-            hidden = torch.cat([self.text.uncond, self.text.cond])
-            answer = self._noise(torch.cat([x, x]), level, hidden, ("uncond", "cond"))
-            uncond, cond = answer.chunk(2)
-            return Prediction(uncond, cond, level.time)
-        branch: Branch = "cond" if needs.cond else "uncond"
-        one = self._noise(x, level, getattr(self.text, branch), (branch,))
-        return Prediction(one, one, level.time)
-
-    def _noise(
-        self, x: Tensor, level: Level, hidden: Tensor, branches: tuple[Branch, ...]
-    ) -> Tensor:
-        unet = self.model.pipe.unet
-        with edited(unet, self.edits, self.text, branches):
-            given = x.to(unet.dtype), level.timestep, hidden.to(unet.dtype)
-            (answer,) = unet(*given, return_dict=False)
-        output: Tensor = answer.float()
-        if self.model.prediction_type == "v_prediction":
-            output = level.alpha * output + level.sigma * x
-        return output

@@ -10,7 +10,7 @@ from sidestep.guidance.base import Needs, Prediction
 class Level(NamedTuple):
     """One noise level of a model."""
 
-    timestep: int  # what the network is told
+    timestep: float  # what the network is told; a whole number on most schedules
     time: float  # diffusion time in [0, 1], 1 = pure noise: timestep / number of timesteps
     alpha: float
     sigma: float

@@ -1,6 +1,5 @@
 """`sidestep.guide`: a rule put on a diffusers pipeline, and everything put back afterwards."""
 
-import functools
 import inspect
 import threading
 import warnings
@@ -10,6 +9,7 @@ from typing import Any
 
 from sidestep import registry
 from sidestep.adapters.pipeline.batched import Batched
+from sidestep.adapters.pipeline.calling import calling
 from sidestep.adapters.pipeline.calls import Call
 from sidestep.adapters.pipeline.hooks import Hooked
 from sidestep.adapters.pipeline.layouts import Layout, layout_of
@@ -94,7 +94,7 @@ class Guide:
         parts = [*self._hooked.values(), *([self._control] if self._control else [])]
         # Networks outlive a pipeline that shares them: they are put back when it goes.
         self._finalizer = weakref.finalize(pipe, _take_off, parts)
-        pipe.__class__ = _guided(self._kind, self)
+        pipe.__class__ = calling(self._kind, self.run, "_sidestep_guide", self)
 
     @property
     def trace(self) -> Trace:
@@ -145,7 +145,7 @@ class Guide:
         """The pipeline call that this thread is in."""
         return getattr(self._local, "call", None)
 
-    def _run(self, pipe: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def run(self, pipe: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The pipeline's own call, guided."""
         original = self._kind.__call__
         if self._pipe() is not pipe:
@@ -246,27 +246,3 @@ def _rule(rule: str | Rule[Any]) -> Rule[Any]:
             f"rule is {made!r}; give a name such as 'dynamic' or a rule such as sidestep.Dynamic()"
         )
     return made
-
-
-def _guided(kind: type, handle: Guide) -> type:
-    """The pipeline's class with a guided call: a subclass that passes for it everywhere."""
-    original = kind.__call__
-
-    @functools.wraps(original)
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return handle._run(self, args, kwargs)
-
-    def reduce(self: Any, protocol: Any) -> Any:
-        """A copy or a pickle is a pipeline of the original class, unguided."""
-        maker, arguments, *rest = tuple(object.__reduce_ex__(self, protocol))
-        return (maker, tuple(kind if a is type(self) else a for a in arguments), *rest)
-
-    names = {
-        "__call__": call,
-        "__reduce_ex__": reduce,
-        "__module__": kind.__module__,
-        "__qualname__": kind.__qualname__,
-        "__doc__": kind.__doc__,
-        "_sidestep_guide": handle,
-    }
-    return type(kind.__name__, (kind,), names)
