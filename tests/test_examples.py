@@ -33,15 +33,30 @@ def test_an_example_runs_as_a_script(file):
     assert done.stdout.strip()
 
 
+def blocks(page):
+    """The Python blocks of a page, on the embedded model."""
+    text = (EXAMPLES.parent / page).read_text(encoding="utf-8")
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        yield block.replace("path/to/a/StableDiffusionPipeline/folder", str(folder()))
+
+
 @pytest.mark.slow
 def test_the_readmes_examples_run_on_the_embedded_model(capsys):
-    page = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
-    for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+    for block in blocks("README.md"):
         names = {}
-        exec(block.replace("path/to/a/StableDiffusionPipeline/folder", str(folder())), names)
+        exec(block, names)
         made = names["images"] if "images" in names else names["pictures"]
         assert len(made) == len(names["prompts"])
         assert "tensor([" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["docs/mitigations.md"])
+def test_a_pages_examples_run(page):
+    found = list(blocks(page))
+    assert found
+    for block in found:
+        exec(block, {})
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
