@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sidestep.adapters.mitigate import mitigate
     from sidestep.adapters.pipeline import guide
     from sidestep.adapters.stable_diffusion import load
-    from sidestep.guidance import Constant, Dynamic, Scheduled, Static
+    from sidestep.guidance import Constant, Dynamic, Interval, Scheduled, Static
     from sidestep.sampling import Trace, sample
 
     __version__: str
@@ -20,6 +20,7 @@ __all__ = [
     "Constant",
     "Dynamic",
     "Guider",
+    "Interval",
     "Scheduled",
     "Static",
     "Trace",
@@ -35,6 +36,7 @@ _WHERE = {
     "Constant": "sidestep.guidance",
     "Dynamic": "sidestep.guidance",
     "Guider": "sidestep.adapters.guider",
+    "Interval": "sidestep.guidance",
     "Scheduled": "sidestep.guidance",
     "Static": "sidestep.guidance",
     "Trace": "sidestep.sampling",

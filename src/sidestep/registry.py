@@ -54,6 +54,13 @@ ENTRIES = (
         JAIN,
     ),
     Entry(
+        "interval",
+        "rule",
+        "sidestep.guidance.interval:Interval",
+        "guidance inside an interval of time, the conditional prediction outside it",
+        "Kynkäänniemi et al., NeurIPS 2024, arXiv:2404.07724",
+    ),
+    Entry(
         "probe",
         "sampler",
         "sidestep.sampling.probe:probe_and_sample",

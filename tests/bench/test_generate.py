@@ -4,7 +4,7 @@ import pytest
 
 from sidestep.bench.generate import method
 from sidestep.errors import SidestepError
-from sidestep.guidance import Constant, Static
+from sidestep.guidance import Constant, Scheduled, Static
 from sidestep.mitigations.perturbation import EmbeddingNoise, RandomWords
 
 
@@ -35,6 +35,14 @@ def test_a_mitigation_samples_with_plain_guidance_or_with_a_rule_of_its_own():
     assert mixed.rule == Static(0.8, after=7.5)
     assert mixed.mitigations == (RandomWords(4), EmbeddingNoise(0.1))
     assert mixed.settings["mitigations"] == [{"name": "embedding-noise", "strength": 0.1}]
+
+
+def test_a_schedule_of_weights_is_a_rule_with_a_strength():
+    for scale in (3.0, 7.5):
+        schedule = {"name": "scheduled", "shape": "linear", "scale": scale}
+        how = method("constant", scale=schedule)
+        assert how.rule == Constant(Scheduled("linear", scale))
+        assert how.settings == {"scale": schedule}
 
 
 def test_a_rule_takes_mitigations_and_no_second_rule():

@@ -8,7 +8,7 @@ import pytest
 
 from sidestep.audit.records import read
 from sidestep.bench.generate import method
-from sidestep.bench.run import run
+from sidestep.bench.run import opened_by, run
 from sidestep.errors import SidestepError
 from sidestep.guidance import Prediction
 from sidestep.sampling import NoiseSchedule
@@ -117,3 +117,10 @@ def test_a_run_of_other_settings_is_not_continued(tmp_path, other):
     rows = run(model, "toy", **settings | other)
     assert model.asked == sum(4 + (other.get("steps") == 5) for _ in other.get("rules", RULES))
     assert read(tmp_path / "records.jsonl") == rows
+
+
+def test_the_rule_beneath_a_mitigation_says_what_turned_guidance_on():
+    timed = method("random-words", rule={"name": "interval", "start": 0.8})
+    assert opened_by(timed, 3, False) == "time"
+    assert opened_by(method("random-words"), 0, False) == "start"
+    assert opened_by(method("dynamic"), 3, False) == "signal"

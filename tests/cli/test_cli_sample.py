@@ -107,7 +107,7 @@ def test_rules_are_what_the_registry_knows() -> None:
         (["a " * 100_000], "prompt 1 has 100000 tokens and is cut at 5"),
         (["a", "--rule", "dynamc"], "there is no rule named 'dynamc'; did you mean dynamic?"),
         (["a", "--rule", "prbe"], "did you mean probe?"),
-        (["a", "--rule", "xyzzy"], "known are constant, static, dynamic, probe"),
+        (["a", "--rule", "xyzzy"], "known are constant, static, dynamic, interval"),
         (["a", "--scale", "nan"], "is nan; a guidance scale must be a finite number"),
         (["a", "--before", "inf"], "is inf; a guidance scale must be a finite number"),
         (["a", "--scale", "much"], "'much' is not a valid float"),

@@ -94,3 +94,8 @@ def schedule(shape, scale, t):
     if shape == "a":
         return scale * (1 - s) if t < 500 else scale * s
     raise KeyError(shape)
+
+
+def interval(timesteps, start, stop, scale):
+    """The scale at each timestep: `scale` while stop < t <= start, else 1, the conditional one."""
+    return [scale if stop < t <= start else 1.0 for t in timesteps]

@@ -23,7 +23,7 @@ class Record:
     """One generated image. Times are diffusion times in [0, 1], 1 = noise."""
 
     rule: str  # the row of the tables, such as "dynamic, opposite"
-    method: str  # registry name of the rule: constant, static, dynamic, probe
+    method: str  # registry name: constant, static, dynamic, random-words, ...
     settings: dict[str, Any]  # the rule's fields
     before: float | None  # scale before the transition; None for a rule without one
     kind: Kind

@@ -29,8 +29,9 @@ def opened_by(how: Method, transition: int, fell_back: bool) -> OpenedBy:
         return "never"
     if fell_back:
         return "fallback"
-    starts: dict[str, OpenedBy] = {"constant": "start", "static": "time"}
-    return starts.get(how.name, "signal")
+    starts: dict[str, OpenedBy] = {"constant": "start", "static": "time", "interval": "time"}
+    rule = how.settings.get("rule", {"name": how.name})  # a mitigation says which rule guided
+    return starts.get(rule["name"], "signal")
 
 
 def records(out: Path, jobs: Sequence[Job], how: Method, made: Batch, seed: int) -> list[Record]:

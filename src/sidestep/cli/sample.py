@@ -97,7 +97,7 @@ def rule_names() -> list[str]:
     callback=rule_name,
     default="dynamic",
     show_default=True,
-    help="constant, static, dynamic or probe; see `sidestep methods`.",
+    help="constant, static, dynamic, interval or probe; see `sidestep methods`.",
 )
 @click.option(
     "--before",
@@ -118,6 +118,18 @@ def rule_names() -> list[str]:
     type=float,
     metavar="TIME",
     help="static: time of the transition, in [0, 1], 1 = noise.",
+)
+@click.option(
+    "--start",
+    type=float,
+    metavar="TIME",
+    help="interval: time at which guidance begins.",
+)
+@click.option(
+    "--stop",
+    type=float,
+    metavar="TIME",
+    help="interval: time at which guidance ends.",
 )
 @click.option(
     "--drop",

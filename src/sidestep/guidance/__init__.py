@@ -6,6 +6,7 @@ Needs torch and nothing else.
 from sidestep.guidance.base import Guided, Needs, Prediction, Rule, combine, needs_each, take
 from sidestep.guidance.constant import Constant
 from sidestep.guidance.dynamic import Dynamic
+from sidestep.guidance.interval import Interval
 from sidestep.guidance.schedules import DEFAULT_SCALE, Scheduled
 from sidestep.guidance.static import Static
 
@@ -14,6 +15,7 @@ __all__ = [
     "Constant",
     "Dynamic",
     "Guided",
+    "Interval",
     "Needs",
     "Prediction",
     "Rule",

@@ -5,6 +5,7 @@ Shapes: B samples of shape S; every field of a state is per sample, (B,).
 """
 
 import math
+from ctypes import c_float
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -150,3 +151,8 @@ def check_time(name: str, value: float) -> None:
 def only(scale: float) -> Needs:
     """What a step at that one scale needs: 0 only uncond, 1 only cond, anything else both."""
     return Needs(uncond=scale != 1, cond=scale != 0)
+
+
+def single(time: float) -> float:
+    """Rounded to float32: 0.1 * 7 and 0.7 are one time, and a device without float64 holds it."""
+    return c_float(time).value

@@ -7,7 +7,6 @@ point, with `before < 0` opposite guidance with a static transition point. `befo
 conditional prediction instead; it is another method and keeps most copies.
 """
 
-from ctypes import c_float
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,13 +20,9 @@ from sidestep.guidance.base import (
     check_time,
     combine,
     only,
+    single,
 )
 from sidestep.guidance.schedules import OpenScale, Scale, check, scale_at
-
-
-def _single(time: float) -> float:
-    """Rounded to float32: 0.1 * 7 and 0.7 are one time, and a device without float64 holds it."""
-    return c_float(time).value
 
 
 @dataclass(frozen=True)
@@ -58,7 +53,7 @@ class Static:
         return self.time if isinstance(self.time, tuple) else (self.time,)
 
     def _times(self) -> tuple[float, ...]:
-        return tuple(_single(t) for t in self._given())
+        return tuple(single(t) for t in self._given())
 
     def with_scale(self, scale: float) -> "Static":
         """This rule with the caller's scale after the transition if it leaves that open."""
@@ -76,22 +71,22 @@ class Static:
 
     def needs(self, time: float) -> Needs:
         """Before every sample's transition what `before` needs, after it what `after` needs."""
-        if _single(time) > max(self._times()):
+        if single(time) > max(self._times()):
             return only(scale_at(self.before, time))
-        if _single(time) <= min(self._times()):
+        if single(time) <= min(self._times()):
             return only(scale_at(self.after, time))
         return BOTH
 
     def needs_each(self, time: float) -> tuple[Needs, ...]:
         """What the sample of each given time needs."""
         before, after = (only(scale_at(scale, time)) for scale in (self.before, self.after))
-        return tuple(after if _single(time) <= own else before for own in self._times())
+        return tuple(after if single(time) <= own else before for own in self._times())
 
     def step(self, prediction: Prediction, state: torch.Tensor) -> tuple[Guided, torch.Tensor]:
         """Guide one step. Raises ValueError if the state was made for another batch size."""
         check_batch(state, prediction)
         time = prediction.time
-        on = state >= _single(time)
+        on = state >= single(time)
         scale = torch.where(on, scale_at(self.after, time), scale_at(self.before, time)).float()
         no = torch.zeros_like(on)
         return Guided(combine(prediction, scale), scale, on, no), state
