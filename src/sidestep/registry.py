@@ -13,6 +13,7 @@ from sidestep.errors import SidestepError
 Kind = Literal["rule", "schedule", "sampler", "mitigation", "model", "similarity"]
 GUIDES: tuple[Kind, ...] = ("rule", "sampler", "mitigation")  # what a run can be made with
 JAIN = "Jain et al., CVPR 2025, arXiv:2411.16738"
+HAN = "Han et al., NeurIPS 2025, arXiv:2510.08625"
 SOMEPALLI = "Somepalli et al., NeurIPS 2023, arXiv:2305.20086"
 
 
@@ -101,6 +102,27 @@ ENTRIES = (
         "sidestep.mitigations.perturbation:EmbeddingNoise",
         "add Gaussian noise to the prompt embeddings (GNI)",
         SOMEPALLI,
+    ),
+    Entry(
+        "batchwise-noise",
+        "mitigation",
+        "sidestep.mitigations.initial_noise:BatchwiseNoise",
+        "move first noise to where the basin is left sooner, without gradients",
+        HAN,
+    ),
+    Entry(
+        "per-sample-noise",
+        "mitigation",
+        "sidestep.mitigations.initial_noise:PerSampleNoise",
+        "descend the gap over first noise, each sample until it meets a target",
+        HAN,
+    ),
+    Entry(
+        "sharpness-aware",
+        "mitigation",
+        "sidestep.mitigations.sharpness:SharpnessAware",
+        "descend the sharpness of the prompt's pull over first noise (SAIL)",
+        "Jeon et al., ICML 2025, arXiv:2412.04140",
     ),
     Entry(
         "memorizer",

@@ -1,14 +1,17 @@
 """One line per mitigation: a neutral strength, a strong one, and what it costs by its formula."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from sidestep.mitigations.initial_noise import BatchwiseNoise, PerSampleNoise
 from sidestep.mitigations.perturbation import (
     EmbeddingNoise,
     RandomNumbers,
     RandomWords,
     WordRepetition,
 )
+from sidestep.mitigations.sharpness import SharpnessAware
 
 STEPS = 12
 
@@ -30,4 +33,16 @@ CASES = {
     "random-numbers": Case(RandomNumbers(0), RandomNumbers(6)),
     "word-repetition": Case(WordRepetition(0), WordRepetition(6)),
     "embedding-noise": Case(EmbeddingNoise(0.0), EmbeddingNoise(4.0)),
+    # A target of 0 is never met, so every update is made.
+    "batchwise-noise": Case(
+        BatchwiseNoise(step=0.0), BatchwiseNoise(0.7, 5.0, 4), before=lambda s: 4 * s.rounds
+    ),
+    "per-sample-noise": Case(
+        PerSampleNoise(math.inf), PerSampleNoise(0.0, 20), before=lambda s: 2 * s.limit + 2
+    ),
+    "sharpness-aware": Case(
+        SharpnessAware(math.inf),
+        SharpnessAware(0.0, gaussianity=1e-6, rate=0.1, limit=20),
+        before=lambda s: s.rounds * s.candidates * (4 * s.limit + 2),
+    ),
 }

@@ -21,7 +21,7 @@ from sidestep.guidance.base import Needs, Prediction
 from sidestep.guidance.denoiser import Denoiser, Level
 from sidestep.mitigations.text import AttentionEdit, Text, TextDenoiser, TextModel
 
-Need = Literal["text", "prompts", "attention", "gradients", "pictures"]
+Need = Literal["predictions", "text", "prompts", "attention", "gradients", "pictures"]
 
 
 class Unfit(SidestepError):
