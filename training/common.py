@@ -75,6 +75,11 @@ class MovingAverage:
         torch._foreach_lerp_(self.shadow, [p.detach() for p in self.params], 1 - decay)
 
     @torch.no_grad()
+    def restart(self) -> None:
+        """Give the averaged weights to the modules, to train on from there."""
+        torch._foreach_copy_([p.detach() for p in self.params], self.shadow)
+
+    @torch.no_grad()
     def swap(self) -> None:
         """Exchange the averaged weights with the present ones; twice is nothing."""
         for p, s in zip(self.params, self.shadow, strict=True):

@@ -63,8 +63,9 @@ def build_tokenizer(folder: Path) -> CLIPTokenizer:
     folder.mkdir(parents=True, exist_ok=True)
     raw.model.save(str(folder))
     vocab = json.loads((folder / "vocab.json").read_text())
-    for letter in [a + "</w>" for a in alphabet] + ["<|startoftext|>", "<|endoftext|>"]:
-        vocab.setdefault(letter, len(vocab))
+    # The trainer numbers tokens differently from run to run; sorted, they are the same each time.
+    tokens = sorted(set(vocab) | {a + "</w>" for a in alphabet})
+    vocab = {t: i for i, t in enumerate([*tokens, "<|startoftext|>", "<|endoftext|>"])}
     (folder / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False))
     tokenizer = CLIPTokenizer(
         vocab=str(folder / "vocab.json"),
@@ -155,9 +156,18 @@ class Draws:
         return numbers, self.tokens[[self.ids[text] for text in texts]]
 
 
+def phases() -> list[tuple[int, int, dict[str, Any]]]:
+    """First step, step after the last, and options of every phase of the recipe."""
+    common = {k: v for k, v in RECIPE["diffusion"].items() if k != "phases"}
+    rows, first = [], 0
+    for phase in RECIPE["diffusion"]["phases"]:
+        rows.append((first, first + phase["steps"], common | phase))
+        first += phase["steps"]
+    return rows
+
+
 def worker(rank: int, world: int) -> None:
-    """Train one process's share of every batch."""
-    options = RECIPE["diffusion"]
+    """Train one process's share of every batch, phase after phase."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(RECIPE["seed"])
     folder = WORK / "diffusion"
@@ -172,17 +182,19 @@ def worker(rank: int, world: int) -> None:
     unet = build_unet(latents.shape[1]).to(device, memory_format=torch.channels_last)
     modules: dict[str, nn.Module] = {"text": text, "unet": unet}
     parameters = [p for m in modules.values() for p in m.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=1.0, weight_decay=1e-2, betas=(0.9, 0.99))
-    ema = MovingAverage(list(modules.values()), options["ema"])
-    start = load_checkpoint(folder, modules, ema, optimizer)
+    ema = MovingAverage(list(modules.values()), RECIPE["diffusion"]["ema"])
+    optimizer = new_optimizer(parameters)
+    done = load_checkpoint(folder, modules, ema, optimizer)
     log = Log(folder / "log.jsonl")
     bar = NoiseSchedule.scaled_linear().alpha_bar.float()
-    total, count = (
-        options["steps"],
-        options["batch"] // world,
-    )
+    count = RECIPE["diffusion"]["batch"] // world
     running, clock = 0.0, time.monotonic()
-    for step in range(start, total):
+    for step, first, end, options in (
+        (step, *phase) for phase in phases() for step in range(max(done, phase[0]), phase[1])
+    ):
+        if step == first > 0:
+            ema.restart()
+            optimizer = new_optimizer(parameters)
         r = np.random.default_rng([RECIPE["seed"], step, rank])
         g = torch.Generator().manual_seed(int(r.integers(2**62)))
         numbers, tokens = draws.draw(count, options, r)
@@ -197,7 +209,7 @@ def worker(rank: int, world: int) -> None:
         )
         weight = (1 / ab).clamp(max=options["weight_cap"]).to(device)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, total, options["learning_rate"])
+            group["lr"] = learning_rate(step - first, end - first, options["learning_rate"])
         with torch.autocast(device, torch.bfloat16):
             hidden = text(tokens.to(device)).last_hidden_state
             output = unet(noisy, t.to(device), hidden).sample
@@ -215,8 +227,13 @@ def worker(rank: int, world: int) -> None:
             rate = 50 * options["batch"] / (time.monotonic() - clock)
             log.write(step=step + 1, loss=round(running / 50, 4), samples_per_second=round(rate))
             running, clock = 0.0, time.monotonic()
-        if rank == 0 and ((step + 1) % 250 == 0 or step + 1 == total):
+        if rank == 0 and ((step + 1) % 250 == 0 or step + 1 == end):
             save_checkpoint(folder, step + 1, modules, ema, optimizer)
+
+
+def new_optimizer(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimizer a phase begins with; its learning rate is set at every step."""
+    return torch.optim.AdamW(parameters, lr=1.0, weight_decay=1e-2, betas=(0.9, 0.99))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,8 @@ def methods() -> list[Method]:
         method("static", "static, opposite", time=0.85, before=-1.5),
         method("dynamic", "dynamic to the letter", before=0.0, **paper),
         method("dynamic", "dynamic", before=0.0),
-        method("dynamic", "dynamic, opposite", before=-2.0),
+        # Opposite guidance leaves the basin sooner, so guidance may come on sooner.
+        method("dynamic", "dynamic, opposite", before=-2.0, earliest=0.85, fallback=0.75),
     ]
 
 
