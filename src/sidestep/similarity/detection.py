@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import bootstrap, rankdata
 
+from sidestep.similarity.intervals import check_confidence
+
 Scores = NDArray[np.float64]
 
 
@@ -109,8 +111,7 @@ def _interval(
     resamples: int,
     seed: int,
 ) -> tuple[float, float]:
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence is {confidence}; it must lie between 0 and 1, such as 0.95.")
+    check_confidence(confidence)
     if min(len(ours), len(others)) < 2:
         raise ValueError("the bootstrap draws prompts anew; give two or more of each kind.")
     # Percentiles, not BCa: a perfect detector has no acceleration, and a step function a poor one.

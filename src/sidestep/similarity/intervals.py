@@ -22,7 +22,7 @@ def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> tuple[float, fl
     """
     if not (0 <= k <= n and n >= 1):
         raise ValueError(f"{k} of {n} is no share; 0 <= k <= n and n >= 1 must hold.")
-    _check_confidence(confidence)
+    check_confidence(confidence)
     bounds = binomtest(k, n).proportion_ci(confidence, method="exact")
     return float(bounds.low), float(bounds.high)
 
@@ -101,7 +101,7 @@ def _bca(
     resamples: int,
     seed: int,
 ) -> tuple[float, float]:
-    _check_confidence(confidence)
+    check_confidence(confidence)
     # That data do not tell is said by NaN; scipy and numpy need not say it too.
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         warnings.simplefilter("ignore", DegenerateDataWarning)
@@ -129,6 +129,7 @@ def _groups(prompts: Sequence[ArrayLike]) -> list[Values]:
     return groups
 
 
-def _check_confidence(confidence: float) -> None:
+def check_confidence(confidence: float) -> None:
+    """Refuse what is no share between 0 and 1, such as 95, with a sentence (ValueError)."""
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is {confidence}; it must lie between 0 and 1, such as 0.95.")
