@@ -42,6 +42,11 @@ def test_the_three_published_definitions_differ_and_ours_never_passes_the_limit(
     assert tpr_at_fpr(memorized, ordinary, 0.02).tpr == 1.0
 
 
+def test_a_limit_is_the_decimal_as_typed():
+    # 100 * 0.29 is 28.999... in floating point, but 29 of 100 may pass.
+    assert tpr_at_fpr([70.5], list(range(100)), 0.29) == (1.0, 0.29, 70.0)
+
+
 def test_a_wrong_sign_shows():
     memorized, ordinary = [0.0, 0.1], [1.0, 2.0]
     assert auc(memorized, ordinary) == 0

@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sidestep.errors import BadModel, SidestepWarning
 from sidestep.similarity import sscd_published
@@ -74,6 +75,8 @@ def test_the_presets_of_the_papers_exist_and_show_what_the_papers_say():
         "dcr": (224, 224),
         "membench": (288, 288),
     }
+    # torchvision's default, which every one of the scripts leaves alone.
+    assert {how.resample for how in PRESETS.values()} == {Image.Resampling.BILINEAR}
 
 
 def test_another_file_is_refused_and_the_hash_stays_with_the_recipe(published, tmp_path):

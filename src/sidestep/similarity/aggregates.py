@@ -143,10 +143,8 @@ def background(
     """
     if len(training) < 2:
         raise ValueError(f"{len(training)} training pictures have no neighbours; give two or more")
-    similarity, index = nearest(training, training, k=2)
-    # A picture need not be its own first match: an equal one with a lower number comes before it.
-    own = index[:, 0] == np.arange(len(training))
-    other = np.where(own, similarity[:, 1], similarity[:, 0])
+    # A picture is its own nearest, or an equal one is: either way the second is the nearest other.
+    other = nearest(training, training, k=2)[0][:, 1]
     return {p: float(np.percentile(other, p)) for p in percentiles}
 
 
