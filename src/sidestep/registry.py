@@ -125,6 +125,13 @@ ENTRIES = (
         "Jeon et al., ICML 2025, arXiv:2412.04140",
     ),
     Entry(
+        "anti-memorization",
+        "mitigation",
+        "sidestep.mitigations.antimemorization:AntiMemorization",
+        "guide away from the nearest of one's own training pictures (AMG)",
+        "Chen et al., CVPR 2024, arXiv:2404.00922",
+    ),
+    Entry(
         "memorizer",
         "model",
         "sidestep.models.closed_form:Memorizer",

@@ -4,6 +4,9 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from reference.captioned import Captions
+
+from sidestep.mitigations.antimemorization import AntiMemorization, References
 from sidestep.mitigations.initial_noise import BatchwiseNoise, PerSampleNoise
 from sidestep.mitigations.perturbation import (
     EmbeddingNoise,
@@ -27,6 +30,9 @@ class Case(NamedTuple):
     moves: bool = True  # it lowers the share of copies on the closed-form memorizer
 
 
+WORLD = Captions({})
+COPIED = References(WORLD.pictures(WORLD.points[:1]), ("big red fox",))
+
 CASES = {
     # Words dilute the end token's share of the attention; a repeated one says nothing new.
     "random-words": Case(RandomWords(0), RandomWords(6)),
@@ -44,5 +50,11 @@ CASES = {
         SharpnessAware(math.inf),
         SharpnessAware(0.0, gaussianity=1e-6, rate=0.1, limit=20),
         before=lambda s: s.rounds * s.candidates * (4 * s.limit + 2),
+    ),
+    # A threshold of -2 is passed at every step, one of 1 never.
+    "anti-memorization": Case(
+        AntiMemorization(COPIED, threshold=1.0),
+        AntiMemorization(COPIED, threshold=-2.0, dissimilarity=1.0),
+        during=lambda strong: 3 * STEPS,
     ),
 }

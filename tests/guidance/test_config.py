@@ -29,6 +29,7 @@ def test_settings_left_out_have_their_defaults():
     [
         ({"time": 0.5}, "needs a name"),
         ({"name": "sttaic"}, "did you mean static"),
+        ({"name": "anti-memorization"}, "anti-memorization has no default for references"),
         ({"name": "static", "at": 0.5}, "no setting at; it has after, before, time"),
     ],
 )

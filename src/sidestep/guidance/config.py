@@ -4,7 +4,7 @@ The name is the registry's, so a file says "dynamic" and names no Python class.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 from sidestep import registry
@@ -33,8 +33,8 @@ def as_dict(rule: Any) -> dict[str, Any]:
 def from_dict(given: Mapping[str, Any]) -> Any:
     """The rule or mitigation that `as_dict` wrote; settings left out have their defaults.
 
-    Raises SidestepError for a name or a setting that does not exist, ValueError for a value that
-    it refuses.
+    Raises SidestepError for a name or a setting that does not exist and for one that is missing,
+    ValueError for a value that it refuses.
     """
     if "name" not in given:
         raise SidestepError(
@@ -45,6 +45,12 @@ def from_dict(given: Mapping[str, Any]) -> Any:
     name = str(settings.pop("name"))
     kind = registry.get(name, *KINDS).load()
     check_settings(name, settings, [f.name for f in fields(kind)])  # type: ignore[arg-type]
+    missing = [f.name for f in fields(kind) if _required(f) and f.name not in settings]  # type: ignore[arg-type]
+    if missing:
+        raise SidestepError(
+            f"{name} has no default for {', '.join(missing)}; give it among the settings, or make "
+            "the object in Python where it is no number and no word"
+        )
     return kind(**{key: _rich(value) for key, value in settings.items()})
 
 
@@ -55,6 +61,10 @@ def check_settings(name: str, given: Iterable[str], known: Iterable[str]) -> Non
         raise SidestepError(
             f"{name} has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}"
         )
+
+
+def _required(field: Any) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
 
 
 def _plain(value: Any) -> Any:
