@@ -10,7 +10,16 @@ from typing import Any, Literal, NamedTuple
 
 from sidestep.errors import SidestepError
 
-Kind = Literal["rule", "schedule", "sampler", "mitigation", "model", "similarity", "metric"]
+Kind = Literal[
+    "rule",
+    "schedule",
+    "sampler",
+    "mitigation",
+    "calibration",
+    "model",
+    "similarity",
+    "metric",
+]
 GUIDES: tuple[Kind, ...] = ("rule", "sampler", "mitigation")  # what a run can be made with
 JAIN = "Jain et al., CVPR 2025, arXiv:2411.16738"
 HAN = "Han et al., NeurIPS 2025, arXiv:2510.08625"
@@ -130,6 +139,20 @@ ENTRIES = (
         "sidestep.mitigations.antimemorization:AntiMemorization",
         "guide away from the nearest of one's own training pictures (AMG)",
         "Chen et al., CVPR 2024, arXiv:2404.00922",
+    ),
+    Entry(
+        "update-norm",
+        "mitigation",
+        "sidestep.mitigations.update_norm:UpdateNorm",
+        "experimental: hold updates inside the region of ordinary runs",
+        "Huang et al., KDD 2026, arXiv:2605.22050; no official code",
+    ),
+    Entry(
+        "update-region",
+        "calibration",
+        "sidestep.mitigations.update_norm:Region",
+        "experimental: the norms of ordinary runs, which update-norm holds a run to",
+        "Huang et al., KDD 2026, arXiv:2605.22050; no official code",
     ),
     Entry(
         "memorizer",

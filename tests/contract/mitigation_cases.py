@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from reference.captioned import Captions
 
+from sidestep.guidance import Constant
+from sidestep.mitigations import Start
 from sidestep.mitigations.antimemorization import AntiMemorization, References
 from sidestep.mitigations.initial_noise import BatchwiseNoise, PerSampleNoise
 from sidestep.mitigations.perturbation import (
@@ -15,6 +17,10 @@ from sidestep.mitigations.perturbation import (
     WordRepetition,
 )
 from sidestep.mitigations.sharpness import SharpnessAware
+from sidestep.mitigations.update_norm import Calibration, Region, UpdateNorm
+from sidestep.rng import noise
+from sidestep.sampling import DDIM, NoiseSchedule
+from sidestep.sampling.mitigated import sample_mitigated
 
 STEPS = 12
 
@@ -32,6 +38,26 @@ class Case(NamedTuple):
 
 WORLD = Captions({})
 COPIED = References(WORLD.pictures(WORLD.points[:1]), ("big red fox",))
+
+
+def ordinary_region() -> Region:
+    """How the contract's runs look for a caption that is not memorized."""
+    schedule, prompts, seeds = (
+        NoiseSchedule.scaled_linear(),
+        ("big red ship",) * 32,
+        range(100, 132),
+    )
+    calibration = Calibration()
+    start = Start(
+        denoiser=WORLD.denoiser(prompts),
+        x=noise(list(seeds), tuple(WORLD.points.shape[1:])).double(),
+        levels=tuple(schedule.grid(STEPS)),
+        seeds=tuple(seeds),
+        scale=3.0,
+    )
+    sample_mitigated([calibration], start, Constant(3.0), schedule, solver=DDIM())
+    return calibration.region()
+
 
 CASES = {
     # Words dilute the end token's share of the attention; a repeated one says nothing new.
@@ -56,5 +82,8 @@ CASES = {
         AntiMemorization(COPIED, threshold=1.0),
         AntiMemorization(COPIED, threshold=-2.0, dissimilarity=1.0),
         during=lambda strong: 3 * STEPS,
+    ),
+    "update-norm": Case(
+        UpdateNorm(ordinary_region(), math.inf, math.inf), UpdateNorm(ordinary_region(), 2.0)
     ),
 }

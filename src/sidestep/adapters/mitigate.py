@@ -167,6 +167,8 @@ class _Call:
             prompts=self.prompts,
             model=self.model,
             scale=float(pipe.guidance_scale),
+            solver=type(pipe.scheduler).__name__,
+            network=self.model.stable.name,
         )
         self.start = begin(self.mitigations, start)
         self.outcomes = self.start.outcomes

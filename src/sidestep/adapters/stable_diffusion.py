@@ -82,6 +82,11 @@ class StableDiffusion:
         self.max_tokens = int(pipe.tokenizer.model_max_length)
 
     @property
+    def name(self) -> str:
+        """The last part of the folder or Hub id it was loaded from; empty if it was built."""
+        return Path(self.pipe.name_or_path or "").name
+
+    @property
     def device(self) -> torch.device:
         """Where the network runs."""
         return torch.device(self.pipe.unet.device)

@@ -174,6 +174,7 @@ def make(
             prompts=prompts,
             model=cast(TextModel, model) if hasattr(model, "embed") else None,
             scale=DEFAULT_SCALE,
+            network=getattr(model, "name", ""),
         )
         made = how.sample(start, model.schedule, finer)
         images.append(model.decode(made.latents))

@@ -10,7 +10,7 @@ from typing import Any
 from sidestep import registry
 from sidestep.errors import SidestepError
 
-KINDS: tuple[registry.Kind, ...] = ("rule", "schedule", "mitigation")
+KINDS: tuple[registry.Kind, ...] = ("rule", "schedule", "mitigation", "calibration")
 
 
 def as_dict(rule: Any) -> dict[str, Any]:

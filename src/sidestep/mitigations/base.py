@@ -47,7 +47,8 @@ class Step(NamedTuple):
     after: Level | None  # the level of `latent`, None after the last step
 
 
-# After each step a hook may give back other latents, (B, *S). It is called with whole batches.
+# After each step a hook may give back other latents, (B, *S). Samples may leave the batch between
+# two steps, so it must treat each one alone.
 After = Callable[[Step], Tensor]
 
 
@@ -64,6 +65,9 @@ class Start:
     scale: float = 7.5  # the guidance scale of the run
     after: tuple[After, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
+    # What the run is made with, by name; a mitigation calibrated on other runs refuses this one.
+    solver: str = ""
+    network: str = ""
 
     def __post_init__(self) -> None:
         """Refuse seeds or prompts that are not one per sample, and a run without steps."""

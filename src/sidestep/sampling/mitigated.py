@@ -55,8 +55,8 @@ def sample_mitigated(
 
     Raises Unfit for a model that a mitigation is not defined for.
     """
-    begun = begin(mitigations, start)
     solver = solver or DPMSolver()
+    begun = begin(mitigations, replace(start, solver=repr(solver)))
     latents, trace = sample(
         begun.denoiser,
         begun.x,
