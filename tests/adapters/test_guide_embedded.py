@@ -18,6 +18,7 @@ RULES = {
     "static, own times": sidestep.Static((0.9, 0.7, 0.5, 0.3)),
     "static, before 1": sidestep.Static(0.7, before=1.0),
     "static, opposite, after 5": sidestep.Static(0.7, before=-2.0, after=5.0),
+    "interval": sidestep.Interval(0.8, 0.3, 5.0),
     "dynamic": sidestep.Dynamic(),
     "dynamic, opposite": sidestep.Dynamic(before=-2.0),
     "dynamic, scheduled": sidestep.Dynamic(after=sidestep.Scheduled("linear", 9.0)),

@@ -84,6 +84,6 @@ CASES = {
         during=lambda strong: 3 * STEPS,
     ),
     "update-norm": Case(
-        UpdateNorm(ordinary_region(), math.inf, math.inf), UpdateNorm(ordinary_region(), 2.0)
+        UpdateNorm(ordinary_region(), None, None), UpdateNorm(ordinary_region(), 2.0)
     ),
 }

@@ -148,6 +148,7 @@ def test_a_scale_of_zero_is_refused():
         (lambda: References(torch.full((1, 3, 4, 4), math.nan)), "give finite pictures"),
         (lambda: References(PICTURES, ("a",)), "3 pictures came with 1 captions"),
         (lambda: AntiMemorization(References(PICTURES), math.nan), "threshold is nan"),
+        (lambda: AntiMemorization("folder"), r"give References\(pictures, captions\)"),
     ],
 )
 def test_what_cannot_be_is_refused(make, sentence):

@@ -104,7 +104,7 @@ def test_a_step_is_corrected_as_the_literal_loop_does(last):
 
 
 def test_a_mild_correction_is_the_step_of_ddim_from_the_scaled_estimate():
-    solver, how = DDIM(), UpdateNorm(REGION, mild=0.0, strong=math.inf)
+    solver, how = DDIM(), UpdateNorm(REGION, mild=0.0, strong=None)
     step = steps_of([])[3]
     level, below = step.level, step.after
     at = REGION.timesteps.index(level.timestep)
@@ -203,6 +203,11 @@ def test_calibrating_refuses_two_configurations_and_too_little():
 def test_a_deviation_below_zero_is_refused(wrong):
     with pytest.raises(ValueError, match="number of standard deviations"):
         UpdateNorm(REGION, **wrong)
+
+
+def test_the_name_of_a_file_is_no_region():
+    with pytest.raises(ValueError, match=r"Region\.load\(path\) reads a file of one"):
+        from_dict({"name": "update-norm", "region": "region.json"})
 
 
 def test_a_region_needs_a_number_for_each_step():

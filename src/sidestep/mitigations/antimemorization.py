@@ -111,7 +111,11 @@ class AntiMemorization:
     needs: ClassVar[frozenset[Need]] = frozenset({"predictions", "pictures"})
 
     def __post_init__(self) -> None:
-        """Refuse numbers that are not finite."""
+        """Refuse what are no references, and numbers that are not finite."""
+        if not isinstance(self.references, References):
+            raise ValueError(
+                f"references is {self.references!r}; give References(pictures, captions)"
+            )
         for name in ("threshold", "despecification", "deduplication", "dissimilarity"):
             if not math.isfinite(getattr(self, name)):
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be a finite number")

@@ -156,23 +156,28 @@ class UpdateNorm:
 
     `mild` and `strong` are deviations in standard deviations. Above `mild` the clean estimate is
     scaled to the reference norm; above `strong` norms are clamped into the region of the smaller
-    of the two instead. Infinity turns one of them off, and both is plain guidance.
+    of the two instead. None is never; never both is plain guidance.
     """
 
     region: Region
-    mild: float = 3.0
-    strong: float = 6.0
+    mild: float | None = 3.0
+    strong: float | None = None
 
     name: ClassVar[str] = "update-norm"
     needs: ClassVar[frozenset[Need]] = frozenset({"predictions"})
 
     def __post_init__(self) -> None:
-        """Refuse a deviation below zero."""
+        """Refuse what is no region, and a deviation below zero."""
+        if not isinstance(self.region, Region):
+            raise ValueError(
+                f"region is {self.region!r}; give a Region: Region.load(path) reads a file of one"
+            )
         for name in ("mild", "strong"):
-            if not getattr(self, name) >= 0:
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
                 raise ValueError(
-                    f"{name} is {getattr(self, name)}; it is a number of standard deviations, from "
-                    "0 up"
+                    f"{name} is {value}; it is a number of standard deviations, from 0 up, or None "
+                    "for never"
                 )
 
     def begin(self, start: Start) -> Start:
@@ -191,23 +196,19 @@ class UpdateNorm:
         mean, std, latent_mean, latent_std, clean_mean = (
             getattr(self.region, name)[at] for name in FIELDS
         )
-        change, width = step.latent - step.x, min(self.mild, self.strong)
-        off = (norms(change) - mean).abs()
-        clean = _clean(step)
-        # The last step leads to the clean sample itself.
-        weight = 1.0 if step.after is None else step.after.alpha
-        scaled = step.latent + weight * (
-            times(clean_mean / norms(clean).clamp(min=1e-12), clean) - clean
-        )
-        held = _clamped(
-            step.x + _clamped(change, mean, width * std), latent_mean, width * latent_std
-        )
-        shape = (-1, *[1] * (change.ndim - 1))
-        mildly = (off > self.mild * std).view(shape) if self.mild < math.inf else None
-        strongly = (off > self.strong * std).view(shape) if self.strong < math.inf else None
-        latent = step.latent
-        latent = latent if mildly is None else torch.where(mildly, scaled, latent)
-        return latent if strongly is None else torch.where(strongly, held, latent)
+        change, clean, latent = step.latent - step.x, _clean(step), step.latent
+        off = (norms(change) - mean).abs().view(-1, *[1] * (change.ndim - 1))
+        if self.mild is not None:
+            # The last step leads to the clean sample itself.
+            weight = 1.0 if step.after is None else step.after.alpha
+            fitted = times(clean_mean / norms(clean).clamp(min=1e-12), clean)
+            latent = torch.where(off > self.mild * std, latent + weight * (fitted - clean), latent)
+        if self.strong is not None:
+            width = self.strong if self.mild is None else min(self.mild, self.strong)
+            held = step.x + _clamped(change, mean, width * std)
+            held = _clamped(held, latent_mean, width * latent_std)
+            latent = torch.where(off > self.strong * std, held, latent)
+        return latent
 
 
 def _fixed(value: Any) -> Any:
