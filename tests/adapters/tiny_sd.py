@@ -7,6 +7,9 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from sidestep.models import embedded
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
@@ -48,3 +51,17 @@ def call(pipe, batch=2, steps=4, scale=5.0, **more):
         "output_type": "latent",
     }
     return pipe(**settings | more).images
+
+
+def build_with_text():
+    """The same with the embedded model's tokenizer and a text encoder of random weights."""
+    made, words = build(), embedded.folder() / "tokenizer"
+    made.tokenizer = CLIPTokenizer.from_pretrained(words)
+    torch.manual_seed(2)
+    config = CLIPTextConfig(
+        vocab_size=len(made.tokenizer), hidden_size=8, intermediate_size=16, num_hidden_layers=2,
+        num_attention_heads=2, max_position_embeddings=made.tokenizer.model_max_length,
+        bos_token_id=made.tokenizer.bos_token_id, eos_token_id=made.tokenizer.eos_token_id,
+    )  # fmt: skip
+    made.text_encoder = CLIPTextModel(config).eval()
+    return made

@@ -66,6 +66,7 @@ class Captions:
     """The text model: pictures 2c and 2c+1 belong to concept c; `memorized` captions to one."""
 
     words = ("fox", "ship", "lamp", "tree")
+    pads_with_end = True
     vocabulary = ("fox", "ship", "lamp", "tree", "red", "blue", "big")
 
     def __init__(self, memorized: dict[str, int], side: int = 4) -> None:

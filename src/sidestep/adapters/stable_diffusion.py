@@ -103,6 +103,11 @@ class StableDiffusion:
         words = (tokenizer.decode([i]) for i in range(len(tokenizer)) if i not in special)
         return [word.strip() for word in words if word.strip()]
 
+    @property
+    def pads_with_end(self) -> bool:
+        """Whether the tokenizer fills up prompts with its end token: SD 1 does, SD 2 does not."""
+        return bool(self.pipe.tokenizer.pad_token_id == self.pipe.tokenizer.eos_token_id)
+
     @torch.no_grad()
     def embed(
         self,

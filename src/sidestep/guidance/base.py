@@ -44,10 +44,15 @@ class Prediction:
         """L2 norm of `cond - uncond` per sample, (B,) float32, in noise-prediction units."""
         if self.cond is self.uncond:
             return torch.full((len(self.cond),), torch.nan, device=self.cond.device)
-        # Subtract in float32: the norm of a half-precision difference overflows and rounds.
-        diff = (self.cond.float() - self.uncond.float()).flatten(start_dim=1)
-        norm: Tensor = torch.linalg.vector_norm(diff, dim=1)
-        return norm
+        return distance(self.cond, self.uncond).float()
+
+
+def distance(one: Tensor, other: Tensor) -> Tensor:
+    """L2 norm of `one - other` per sample, (B,), in float32 or, of float64, in float64."""
+    # Subtract in float32: the norm of a half-precision difference overflows and rounds.
+    wide = torch.promote_types(one.dtype, torch.float32)
+    norm: Tensor = torch.linalg.vector_norm((one.to(wide) - other.to(wide)).flatten(1), dim=1)
+    return norm
 
 
 class Guided(NamedTuple):

@@ -105,7 +105,28 @@ class Start:
 
     def with_text(self, text: Text) -> "Start":
         """The run with other embeddings."""
-        return replace(self, denoiser=self.text_denoiser().with_text(text))
+        return self.with_denoiser(self.text_denoiser().with_text(text))
+
+    def with_denoiser(self, denoiser: Denoiser) -> "Start":
+        """The run with another denoiser."""
+        return replace(self, denoiser=denoiser)
+
+    def select(self, rows: Tensor) -> "Start":
+        """Some samples of the batch, by index; without hooks, which are for whole batches."""
+        return replace(
+            self,
+            denoiser=self.denoiser.select(rows),
+            x=self.x[rows],
+            seeds=_rows(self.seeds, rows),
+            prompts=_rows(self.prompts, rows) if self.prompts else (),
+            after=(),
+            outcomes=(),
+        )
+
+    def with_prompts(self, prompts: Sequence[str]) -> "Start":
+        """The run with other prompts and their embeddings; earlier changes of these are lost."""
+        text = self.text_model().embed(prompts)
+        return replace(self.with_text(text), prompts=tuple(prompts))
 
     def done(
         self, name: str, reached: Tensor | None = None, nfe: Any = 0, backward: Any = 0
@@ -173,9 +194,11 @@ class Wrapped:
 
 
 def _rows(values: Any, rows: Tensor) -> Any:
-    if isinstance(values, tuple):
-        return tuple(values[i] for i in torch.arange(len(values))[rows.cpu()].tolist())
-    return values.select(rows) if hasattr(values, "with_text") else values[rows]
+    if isinstance(values, Tensor):
+        return values[rows]
+    if hasattr(values, "select"):  # a text or a denoiser
+        return values.select(rows)
+    return tuple(values[i] for i in torch.arange(len(values))[rows.cpu()].tolist())
 
 
 def scaled(prediction: Prediction, wanted: Tensor, scale: float, extra: Tensor | int) -> Prediction:
@@ -183,7 +206,13 @@ def scaled(prediction: Prediction, wanted: Tensor, scale: float, extra: Tensor |
 
     `uncond + scale (cond' - uncond) = wanted` gives `cond'`. So a mitigation with a formula of its
     own for the guided noise works beneath any rule, and a rule that withholds guidance withholds
-    the formula too. `extra` is how many more evaluations it took, (B,) or one number.
+    the formula too. `extra` is how many more evaluations it took, (B,) or one number. Raises
+    ValueError at scale 0, where nothing of `cond'` is left.
     """
+    if scale == 0:
+        raise ValueError(
+            "the run has the guidance scale 0, so its conditional prediction is not followed and "
+            "a formula for the guided noise has no place; give Start a scale above 0"
+        )
     cond = prediction.uncond + (wanted - prediction.uncond) / scale
     return Prediction(prediction.uncond, cond, prediction.time, prediction.extra + extra)

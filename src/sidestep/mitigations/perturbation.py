@@ -26,7 +26,7 @@ def _insert(
     start: Start, name: str, count: int, pick: Callable[[list[str], "_Draw"], str]
 ) -> Start:
     """The run whose prompts have `count` more words, each picked and placed at random."""
-    model = start.text_model()
+    start.text_model()
     if count == 0:
         return start.done(name)
     prompts = []
@@ -35,7 +35,7 @@ def _insert(
         for new in [pick(prompt.split(), draw) for _ in range(count)]:
             words.insert(draw.below(len(words) + 1), new)
         prompts.append(" ".join(words))
-    return start.with_text(model.embed(prompts)).done(name)
+    return start.with_prompts(prompts).done(name)
 
 
 class _Draw:

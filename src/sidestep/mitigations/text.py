@@ -70,6 +70,11 @@ class TextModel(Protocol):
         """The text of every token a random word may be; special tokens are left out."""
         ...
 
+    @property
+    def pads_with_end(self) -> bool:
+        """Whether prompts are filled up with their end token, as in Stable Diffusion 1."""
+        ...
+
     def embed(self, prompts: Sequence[str], pad: str | None = None) -> Text:
         """Embeddings of prompts; padded with the token `pad` instead of the tokenizer's own."""
         ...
