@@ -100,7 +100,7 @@ class _Model:
 
     def __init__(self, pipe: Any, against: Sequence[str]) -> None:
         self.stable, self._against = StableDiffusion(pipe), against
-        self.vocabulary = self.stable.vocabulary
+        self.vocabulary, self.pads_with_end = self.stable.vocabulary, self.stable.pads_with_end
         self.pictures = self.stable.pictures
 
     def embed(self, prompts: Sequence[str], pad: str | None = None) -> Text:
@@ -149,9 +149,9 @@ class _Call:
             self.pipe, [a for a in against for _ in range(each)] if len(against) > 1 else against
         )
         cond, uncond = made
-        length = self.model.embed(self.prompts).length
-        # Without guidance there is no unconditional branch, and nothing will ask for it.
-        self.text = Text(cond, cond if uncond is None else uncond, length)
+        text = self.model.embed(self.prompts)
+        # Without guidance the pipeline has no unconditional branch; a mitigation may ask for it.
+        self.text = text._replace(cond=cond, uncond=text.uncond if uncond is None else uncond)
         return made
 
     def _begin(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -71,10 +71,10 @@ def _plain(value: Any) -> Any:
     """JSON knows lists and no tuples."""
     if is_dataclass(value):
         return as_dict(value)
-    return list(value) if isinstance(value, tuple) else value
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value
 
 
 def _rich(value: Any) -> Any:
     if isinstance(value, Mapping):
         return from_dict(value)
-    return tuple(value) if isinstance(value, list) else value
+    return tuple(_rich(v) for v in value) if isinstance(value, list) else value
