@@ -153,6 +153,11 @@ ENTRIES = (
         "sidestep.mitigations.update_norm:Region",
         "experimental: the norms of ordinary runs, which update-norm holds a run to",
         "Huang et al., KDD 2026, arXiv:2605.22050; no official code",
+        "cads",
+        "mitigation",
+        "sidestep.mitigations.cads:CADS",
+        "hide the prompt behind noise early on and let it appear (CADS)",
+        "Sadat et al., ICLR 2024, arXiv:2310.17347",
     ),
     Entry(
         "memorizer",

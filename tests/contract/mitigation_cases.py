@@ -10,6 +10,7 @@ from sidestep.guidance import Constant
 from sidestep.mitigations import Start
 from sidestep.mitigations.antimemorization import AntiMemorization, References
 from sidestep.mitigations.initial_noise import BatchwiseNoise, PerSampleNoise
+from sidestep.mitigations.cads import CADS
 from sidestep.mitigations.perturbation import (
     EmbeddingNoise,
     RandomNumbers,
@@ -86,4 +87,5 @@ CASES = {
     "update-norm": Case(
         UpdateNorm(ordinary_region(), None, None), UpdateNorm(ordinary_region(), 2.0)
     ),
+    "cads": Case(CADS(low=1.0, high=1.0), CADS(strength=1.0, low=0.3)),
 }
