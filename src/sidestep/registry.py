@@ -160,6 +160,13 @@ ENTRIES = (
         "Sadat et al., ICLR 2024, arXiv:2310.17347",
     ),
     Entry(
+        "prompt-optimization",
+        "mitigation",
+        "sidestep.mitigations.prompt_optimization:PromptOptimization",
+        "change the prompt embeddings until the gap at the first step is small",
+        "Wen et al., ICLR 2024, arXiv:2407.21720",
+    ),
+    Entry(
         "memorizer",
         "model",
         "sidestep.models.closed_form:Memorizer",

@@ -22,6 +22,7 @@ from sidestep.mitigations.update_norm import Calibration, Region, UpdateNorm
 from sidestep.rng import noise
 from sidestep.sampling import DDIM, NoiseSchedule
 from sidestep.sampling.mitigated import sample_mitigated
+from sidestep.mitigations.prompt_optimization import PromptOptimization
 
 STEPS = 12
 
@@ -88,4 +89,10 @@ CASES = {
         UpdateNorm(ordinary_region(), None, None), UpdateNorm(ordinary_region(), 2.0)
     ),
     "cads": Case(CADS(low=1.0, high=1.0), CADS(strength=1.0, low=0.3)),
+    # A target of 0 is never met, so all looks and updates are made.
+    "prompt-optimization": Case(
+        PromptOptimization(target=math.inf),
+        PromptOptimization(target=0.0, steps=20, rate=0.5),
+        before=lambda strong: 2 * (strong.steps + 1),
+    ),
 }

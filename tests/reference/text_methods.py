@@ -35,3 +35,29 @@ def cads(tokens, noise, time, strength, low, high, mix):
             row.append(mix * rescaled + (1 - mix) * value)
         result.append(row)
     return result
+
+
+def adamw_until_quiet(values, loss_and_gradient, target, steps, rate):
+    """Wen et al.: AdamW with torch's defaults, the target looked at before each update.
+
+    `values` is a flat list without the start token. Gives the values, whether the target was met,
+    and how often the loss and its gradient were computed.
+    """
+    beta1, beta2, epsilon, decay = 0.9, 0.999, 1e-8, 0.01
+    first, second = [0.0] * len(values), [0.0] * len(values)
+    values = list(values)
+    looks = 0
+    for step in range(1, steps + 1):
+        loss, gradient = loss_and_gradient(values)
+        looks += 1
+        if loss <= target:
+            return values, True, looks, step - 1
+        for i, g in enumerate(gradient):
+            values[i] -= rate * decay * values[i]
+            first[i] = beta1 * first[i] + (1 - beta1) * g
+            second[i] = beta2 * second[i] + (1 - beta2) * g * g
+            mean = first[i] / (1 - beta1**step)
+            square = second[i] / (1 - beta2**step)
+            values[i] -= rate * mean / (math.sqrt(square) + epsilon)
+    loss, _ = loss_and_gradient(values)
+    return values, loss <= target, looks + 1, steps
