@@ -167,6 +167,13 @@ ENTRIES = (
         "Wen et al., ICLR 2024, arXiv:2407.21720",
     ),
     Entry(
+        "attention-masking",
+        "mitigation",
+        "sidestep.mitigations.cross_attention:AttentionMasking",
+        "no cross-attention to the tokens after the prompt, more to the start token",
+        "Ren et al., ECCV 2024, arXiv:2403.11052",
+    ),
+    Entry(
         "memorizer",
         "model",
         "sidestep.models.closed_form:Memorizer",

@@ -11,6 +11,7 @@ from sidestep.mitigations import Start
 from sidestep.mitigations.antimemorization import AntiMemorization, References
 from sidestep.mitigations.initial_noise import BatchwiseNoise, PerSampleNoise
 from sidestep.mitigations.cads import CADS
+from sidestep.mitigations.cross_attention import AttentionMasking
 from sidestep.mitigations.perturbation import (
     EmbeddingNoise,
     RandomNumbers,
@@ -94,5 +95,8 @@ CASES = {
         PromptOptimization(target=math.inf),
         PromptOptimization(target=0.0, steps=20, rate=0.5),
         before=lambda strong: 2 * (strong.steps + 1),
+    ),
+    "attention-masking": Case(
+        AttentionMasking(boost=1.0, mask="nothing"), AttentionMasking(mask="end")
     ),
 }

@@ -61,3 +61,22 @@ def adamw_until_quiet(values, loss_and_gradient, target, steps, rate):
             values[i] -= rate * mean / (math.sqrt(square) + epsilon)
     loss, _ = loss_and_gradient(values)
     return values, loss <= target, looks + 1, steps
+
+
+def masked(logits, length, branch, boost, mask):
+    """Ren et al.: tokens after the end at minus infinity, the start token's logit boosted."""
+    result = []
+    for head in logits:
+        rows = []
+        for query in head:
+            row = list(query)
+            for token in range(len(row)):
+                after_end = token > length - 1
+                is_end = token == length - 1
+                if (mask in ("padding", "end") and after_end) or (mask == "end" and is_end):
+                    row[token] = -math.inf
+            if branch == "cond":
+                row[0] = boost * row[0]
+            rows.append(row)
+        result.append(rows)
+    return result
