@@ -23,6 +23,7 @@ Kind = Literal[
 GUIDES: tuple[Kind, ...] = ("rule", "sampler", "mitigation")  # what a run can be made with
 JAIN = "Jain et al., CVPR 2025, arXiv:2411.16738"
 HAN = "Han et al., NeurIPS 2025, arXiv:2510.08625"
+ZHAO = "Zhao et al., ICML 2026, arXiv:2603.00133"
 SOMEPALLI = "Somepalli et al., NeurIPS 2023, arXiv:2305.20086"
 
 
@@ -172,6 +173,20 @@ ENTRIES = (
         "sidestep.mitigations.cross_attention:AttentionMasking",
         "no cross-attention to the tokens after the prompt, more to the start token",
         "Ren et al., ECCV 2024, arXiv:2403.11052",
+    ),
+    Entry(
+        "spike-attenuation",
+        "mitigation",
+        "sidestep.mitigations.guard:SpikeAttenuation",
+        "calm the tokens that cross-attention spikes at (CA)",
+        ZHAO,
+    ),
+    Entry(
+        "guard",
+        "mitigation",
+        "sidestep.mitigations.guard:Guard",
+        "follow the prediction with calmed attention, push away from the one without",
+        ZHAO,
     ),
     Entry(
         "memorizer",

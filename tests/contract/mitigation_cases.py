@@ -12,6 +12,7 @@ from sidestep.mitigations.antimemorization import AntiMemorization, References
 from sidestep.mitigations.initial_noise import BatchwiseNoise, PerSampleNoise
 from sidestep.mitigations.cads import CADS
 from sidestep.mitigations.cross_attention import AttentionMasking
+from sidestep.mitigations.guard import Guard, SpikeAttenuation
 from sidestep.mitigations.perturbation import (
     EmbeddingNoise,
     RandomNumbers,
@@ -99,4 +100,6 @@ CASES = {
     "attention-masking": Case(
         AttentionMasking(boost=1.0, mask="nothing"), AttentionMasking(mask="end")
     ),
+    "spike-attenuation": Case(SpikeAttenuation(factor=1.0), SpikeAttenuation(factor=0.0)),
+    "guard": Case(Guard(factor=1.0, repel=0.0), Guard(factor=0.0), during=lambda strong: 3 * STEPS),
 }

@@ -80,3 +80,31 @@ def masked(logits, length, branch, boost, mask):
             rows.append(row)
         result.append(rows)
     return result
+
+
+def attenuated(logits, branch, section, factor, threshold):
+    """Zhao et al.: logits of tokens whose highest logit stands out, times the factor."""
+    if branch != "cond" or section not in ("down", "mid"):
+        return logits
+    result = []
+    for head in logits:
+        tokens = range(1, len(head[0]))
+        highest = {i: max(query[i] for query in head) for i in tokens}
+        mean = statistics.fmean(highest.values())
+        deviation = statistics.stdev(highest.values())
+        rows = []
+        for query in head:
+            row = list(query)
+            for i in tokens:
+                if (highest[i] - mean) / deviation > threshold and row[i] > 0:
+                    row[i] = factor * row[i]
+            rows.append(row)
+        result.append(rows)
+    return result
+
+
+def guard(uncond, cond, calm, scale, repel):
+    """Zhao et al.: toward the calm prediction, away from the plain one."""
+    return [
+        u + scale * (p - u) - repel * (c - u) for u, c, p in zip(uncond, cond, calm, strict=True)
+    ]
