@@ -23,6 +23,7 @@ Kind = Literal[
 GUIDES: tuple[Kind, ...] = ("rule", "sampler", "mitigation")  # what a run can be made with
 JAIN = "Jain et al., CVPR 2025, arXiv:2411.16738"
 HAN = "Han et al., NeurIPS 2025, arXiv:2510.08625"
+KIM = "Kim and No, CVPR 2026, arXiv:2605.02908"
 ZHAO = "Zhao et al., ICML 2026, arXiv:2603.00133"
 SOMEPALLI = "Somepalli et al., NeurIPS 2023, arXiv:2305.20086"
 
@@ -187,6 +188,20 @@ ENTRIES = (
         "sidestep.mitigations.guard:Guard",
         "follow the prediction with calmed attention, push away from the one without",
         ZHAO,
+    ),
+    Entry(
+        "neutral-padding",
+        "mitigation",
+        "sidestep.mitigations.clip_padding:NeutralPadding",
+        'pad prompts with "!" instead of copies of their end token, which is zeroed',
+        KIM,
+    ),
+    Entry(
+        "padding-zeroed",
+        "mitigation",
+        "sidestep.mitigations.clip_padding:PaddingZeroed",
+        "zero the padding next to the prompt's end token",
+        KIM,
     ),
     Entry(
         "memorizer",

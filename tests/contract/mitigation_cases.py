@@ -11,6 +11,7 @@ from sidestep.mitigations import Start
 from sidestep.mitigations.antimemorization import AntiMemorization, References
 from sidestep.mitigations.initial_noise import BatchwiseNoise, PerSampleNoise
 from sidestep.mitigations.cads import CADS
+from sidestep.mitigations.clip_padding import NeutralPadding, PaddingZeroed
 from sidestep.mitigations.cross_attention import AttentionMasking
 from sidestep.mitigations.guard import Guard, SpikeAttenuation
 from sidestep.mitigations.perturbation import (
@@ -102,4 +103,6 @@ CASES = {
     ),
     "spike-attenuation": Case(SpikeAttenuation(factor=1.0), SpikeAttenuation(factor=0.0)),
     "guard": Case(Guard(factor=1.0, repel=0.0), Guard(factor=0.0), during=lambda strong: 3 * STEPS),
+    "neutral-padding": Case(NeutralPadding(share=0.0, end=1.0), NeutralPadding()),
+    "padding-zeroed": Case(PaddingZeroed(0.0), PaddingZeroed(1.0)),
 }

@@ -108,3 +108,26 @@ def guard(uncond, cond, calm, scale, repel):
     return [
         u + scale * (p - u) - repel * (c - u) for u, c, p in zip(uncond, cond, calm, strict=True)
     ]
+
+
+def padded_anew(tokens, other, length, share, end):
+    """Kim and No, a and b: padding from the encoding with another token, the end times `end`."""
+    exchanged = round(share * (len(tokens) - length))
+    result = []
+    for i, token in enumerate(tokens):
+        if i == length - 1:
+            result.append([end * value for value in token])
+        elif length <= i < length + exchanged:
+            result.append(list(other[i]))
+        else:
+            result.append(list(token))
+    return result
+
+
+def padding_zeroed(tokens, length, share):
+    """Kim and No, c: the share of the padding that follows the end token becomes zero."""
+    zeroed = round(share * (len(tokens) - length))
+    return [
+        [0.0] * len(token) if length <= i < length + zeroed else list(token)
+        for i, token in enumerate(tokens)
+    ]
