@@ -23,6 +23,7 @@ Kind = Literal[
 GUIDES: tuple[Kind, ...] = ("rule", "sampler", "mitigation")  # what a run can be made with
 JAIN = "Jain et al., CVPR 2025, arXiv:2411.16738"
 HAN = "Han et al., NeurIPS 2025, arXiv:2510.08625"
+CHEN = "Chen et al., CVPR 2025, arXiv:2504.18032"
 KIM = "Kim and No, CVPR 2026, arXiv:2605.02908"
 ZHAO = "Zhao et al., ICML 2026, arXiv:2603.00133"
 SOMEPALLI = "Somepalli et al., NeurIPS 2023, arXiv:2305.20086"
@@ -202,6 +203,20 @@ ENTRIES = (
         "sidestep.mitigations.clip_padding:PaddingZeroed",
         "zero the padding next to the prompt's end token",
         KIM,
+    ),
+    Entry(
+        "rewording",
+        "mitigation",
+        "sidestep.mitigations.rewording:Rewording",
+        "say given prompts instead of the ones that were asked for",
+        CHEN,
+    ),
+    Entry(
+        "prompt-reanchoring",
+        "mitigation",
+        "sidestep.mitigations.reanchoring:PromptReanchoring",
+        "follow a modified prompt, push away from the original one (PRSS, part PR)",
+        CHEN,
     ),
     Entry(
         "memorizer",

@@ -26,6 +26,8 @@ from sidestep.rng import noise
 from sidestep.sampling import DDIM, NoiseSchedule
 from sidestep.sampling.mitigated import sample_mitigated
 from sidestep.mitigations.prompt_optimization import PromptOptimization
+from sidestep.mitigations.reanchoring import PromptReanchoring
+from sidestep.mitigations.rewording import Rewording
 
 STEPS = 12
 
@@ -105,4 +107,11 @@ CASES = {
     "guard": Case(Guard(factor=1.0, repel=0.0), Guard(factor=0.0), during=lambda strong: 3 * STEPS),
     "neutral-padding": Case(NeutralPadding(share=0.0, end=1.0), NeutralPadding()),
     "padding-zeroed": Case(PaddingZeroed(0.0), PaddingZeroed(1.0)),
+    "rewording": Case(Rewording(), Rewording((("big red fox", "red big fox"),))),
+    "prompt-reanchoring": Case(
+        PromptReanchoring(trigger=math.inf),
+        PromptReanchoring(trigger=0.0),
+        before=lambda strong: 2,
+        during=lambda strong: 3 * STEPS,
+    ),
 }

@@ -110,6 +110,19 @@ def guard(uncond, cond, calm, scale, repel):
     ]
 
 
+def reanchored(uncond, original, modified, scale, low, high):
+    """Chen et al., PR: both cases, number by number."""
+    m = math.sqrt(sum((b - u) ** 2 for b, u in zip(modified, uncond, strict=True)))
+    if m <= low:
+        return [u + scale * (b - u) for u, b in zip(uncond, modified, strict=True)]
+    a = (scale * low - high) / (scale - 1)
+    s = min(scale * (m - a) / (high - a), scale)
+    return [
+        o + s * (b - o) + (scale - s) * (b - u)
+        for u, o, b in zip(uncond, original, modified, strict=True)
+    ]
+
+
 def padded_anew(tokens, other, length, share, end):
     """Kim and No, a and b: padding from the encoding with another token, the end times `end`."""
     exchanged = round(share * (len(tokens) - length))
