@@ -156,6 +156,8 @@ ENTRIES = (
         "sidestep.mitigations.update_norm:Region",
         "experimental: the norms of ordinary runs, which update-norm holds a run to",
         "Huang et al., KDD 2026, arXiv:2605.22050; no official code",
+    ),
+    Entry(
         "cads",
         "mitigation",
         "sidestep.mitigations.cads:CADS",

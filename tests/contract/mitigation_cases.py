@@ -9,25 +9,25 @@ from reference.captioned import Captions
 from sidestep.guidance import Constant
 from sidestep.mitigations import Start
 from sidestep.mitigations.antimemorization import AntiMemorization, References
-from sidestep.mitigations.initial_noise import BatchwiseNoise, PerSampleNoise
 from sidestep.mitigations.cads import CADS
 from sidestep.mitigations.clip_padding import NeutralPadding, PaddingZeroed
 from sidestep.mitigations.cross_attention import AttentionMasking
 from sidestep.mitigations.guard import Guard, SpikeAttenuation
+from sidestep.mitigations.initial_noise import BatchwiseNoise, PerSampleNoise
 from sidestep.mitigations.perturbation import (
     EmbeddingNoise,
     RandomNumbers,
     RandomWords,
     WordRepetition,
 )
+from sidestep.mitigations.prompt_optimization import PromptOptimization
+from sidestep.mitigations.reanchoring import PromptReanchoring
+from sidestep.mitigations.rewording import Rewording
 from sidestep.mitigations.sharpness import SharpnessAware
 from sidestep.mitigations.update_norm import Calibration, Region, UpdateNorm
 from sidestep.rng import noise
 from sidestep.sampling import DDIM, NoiseSchedule
 from sidestep.sampling.mitigated import sample_mitigated
-from sidestep.mitigations.prompt_optimization import PromptOptimization
-from sidestep.mitigations.reanchoring import PromptReanchoring
-from sidestep.mitigations.rewording import Rewording
 
 STEPS = 12
 
