@@ -39,7 +39,8 @@ class SharpnessAware:
     Each sample has `candidates` first noises that descend together, its own among them; the first
     to meet the target is taken. If none has after `limit` updates, a round begins with fresh ones,
     up to `rounds` of them. A sample that no round helped takes its best candidate and is reported
-    as not reached. `delta`, `gaussianity` (alpha) and `rate` (Adam's) are those of the loss above.
+    as not reached. `delta`, `gaussianity` (alpha) and `rate` (Adam's) are those of the loss above;
+    the defaults of the first two are ours, with which the embedded model's descends.
 
     Cost of a candidate that never meets the target: 4 evaluations and 4 passes backward for each
     update, and 2 evaluations more.
@@ -47,7 +48,7 @@ class SharpnessAware:
 
     target: float = 1.8
     delta: float = 1.0
-    gaussianity: float = 0.001
+    gaussianity: float = 1e-4
     rate: float = 0.05
     limit: int = 10
     candidates: int = 1
