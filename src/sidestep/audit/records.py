@@ -1,17 +1,18 @@
 """Records: one JSON line per generated image. Runs write them, reports read nothing else.
 
 A run folder holds `run.json` (settings, versions, calibration), `records.jsonl`, `images/` (PNG
-files named by the records) and `traces/` (one safetensors file per rule).
+files named by the records), `traces/` (one safetensors file per rule) and `units/` (what each work
+unit left, with its done-mark).
 """
 
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from sidestep.audit.marks import put
 from sidestep.errors import BadRecords
 
 Kind = Literal["target", "ordinary", "other"]
@@ -44,6 +45,15 @@ class Record:
     copy: bool | None
     agreement: int | None  # place of the prompt's concept among all concepts, 1 = best
     spread: float | None  # mean dissimilarity to the other draws of its prompt and rule
+    change: float | None = None  # pixel distance to plain guidance's picture of the same seed
+    curve: str | None = None  # what the strengths of its method share
+    strength: float | None = None
+    memory: int | None = None  # highest bytes of GPU memory while its unit was made; None on a CPU
+
+
+def unmeasured(record: Record) -> Record:
+    """The record without seconds and memory, which a machine measures: equal for equal runs."""
+    return replace(record, seconds=0.0, memory=None)
 
 
 def append(path: Path, records: Iterable[Record]) -> None:
@@ -65,24 +75,16 @@ def read(path: Path) -> list[Record]:
     return list(_parse(path))
 
 
-def salvage(path: Path) -> list[Record]:
-    """The records before the first line that does not fit: what a stopped run left; maybe none."""
-    kept = []
-    with suppress(BadRecords):
-        for record in _parse(path):
-            kept.append(record)
-    return kept
-
-
 def _parse(path: Path) -> Iterator[Record]:
     names = {f.name for f in fields(Record)}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines: a prompt may hold a separator that JSON leaves as it is.
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise BadRecords(
             f"{path} cannot be read ({error}); give the records.jsonl of a run"
         ) from error
-    if not lines:
+    if lines == [""]:
         raise BadRecords(f"{path} holds no records; the run that wrote it did not get that far")
     for number, line in enumerate(lines, start=1):
         try:
@@ -106,9 +108,4 @@ def _parse(path: Path) -> Iterator[Record]:
 
 def write_atomic(path: Path, text: str) -> None:
     """Write a text file under a temporary name, flush it and put it in place by a rename."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    put(path.parent, path.name, text.encode())

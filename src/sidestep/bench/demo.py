@@ -131,6 +131,7 @@ def run_demo(
         score=score,
         report=report,
         header=header,
+        replace=True,
     )
     summary = {"rules": summarise(records), **scorer.header(), "seed": seed}
     write_atomic(out / "summary.json", json.dumps(summary, indent=2))

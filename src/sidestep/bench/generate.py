@@ -63,11 +63,26 @@ class Method:
     settings: dict[str, Any]
     rule: Rule[Any] | None  # None for the two-pass probe
     mitigations: tuple[Mitigation, ...] = ()
+    curve: str | None = None  # what its strengths share, a line of the charts
+    strength: float | None = None  # where it lies on that line
 
     @property
     def slug(self) -> str:
         """The label as a file name."""
         return re.sub(r"[^a-z0-9]+", "-", self.label.lower()).strip("-")
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """All that defines it, as the header of a run lists it."""
+        return {
+            "rule": self.label,
+            "method": self.name,
+            "settings": self.settings,
+            "curve": self.curve,
+            "strength": self.strength,
+            "slug": self.slug,
+            "trace": f"traces/{self.slug}.safetensors",
+        }
 
     def sample(self, start: Start, schedule: NoiseSchedule, finer: int | None) -> Mitigated:
         """Sample one batch from its start."""

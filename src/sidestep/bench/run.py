@@ -1,77 +1,35 @@
-"""A run folder: the same jobs with several rules, pictures and records on the disk.
+"""A run folder: the same jobs with several methods, pictures and records on the disk.
 
-Records reach the disk after each rule, and a stopped run goes on with the first rule it had not
-finished.
+A run is cut into work units (`sidestep.bench.units`). An engine makes those that the folder lacks;
+once all of a method are there, the method is scored. Killed anywhere and started again, a run ends
+with the same records, and so it does in several processes or on several machines.
 """
 
 import json
 import platform
+import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
-from sidestep.audit.records import OpenedBy, Record, append, salvage, to_lines, write_atomic
-from sidestep.bench.generate import Batch, Job, Method, Model, Report, make, silent
+from sidestep.audit.marks import holds
+from sidestep.audit.records import Record, write_atomic
+from sidestep.bench.generate import Job, Method, Model, Report, silent
+from sidestep.bench.scored import Finished, Score, unscored
+from sidestep.bench.units import Shard, Unit, units
+from sidestep.bench.work import Engine, Settings, make_unit, serial
 from sidestep.errors import SidestepError
-from sidestep.rng import image_seed
+
+# What may differ between a run and its continuation, and between the machines of one run: these
+# change no picture beyond rounding.
+UNBOUND = ("created", "command", "batch", "python")
 
 
-def opened_by(how: Method, transition: int, fell_back: bool) -> OpenedBy:
-    """What turned guidance on for one sample."""
-    if transition < 0:
-        return "never"
-    if fell_back:
-        return "fallback"
-    starts: dict[str, OpenedBy] = {"constant": "start", "static": "time", "interval": "time"}
-    rule = how.settings.get("rule", {"name": how.name})  # a mitigation says which rule guided
-    return starts.get(rule["name"], "signal")
-
-
-def records(out: Path, jobs: Sequence[Job], how: Method, made: Batch, seed: int) -> list[Record]:
-    """Write the pictures and the trace of one method; its unscored records."""
-    (out / "images" / how.slug).mkdir(parents=True, exist_ok=True)
-    (out / "traces").mkdir(exist_ok=True)
-    made.trace.save(out / "traces" / f"{how.slug}.safetensors")
-    rows = []
-    for i, job in enumerate(jobs):
-        name = f"images/{how.slug}/{i:04d}.png"
-        Image.fromarray(made.images[i]).save(out / name)
-        step = int(made.trace.transition[i])
-        before = how.settings.get("before")
-        rows.append(
-            Record(
-                rule=how.label,
-                method=how.name,
-                settings=how.settings,
-                before=before if isinstance(before, int | float) else None,
-                kind=job.kind,
-                prompt=job.prompt,
-                seed=image_seed(seed, job.prompt, job.draw),
-                draw=job.draw,
-                image=name,
-                transition=step if step >= 0 else None,
-                transition_time=float(made.trace.time[step]) if step >= 0 else None,
-                opened_by=opened_by(how, step, bool(made.trace.fell_back[i])),
-                nfe=int(made.trace.nfe[i]),
-                seconds=made.seconds[i],
-                nearest=None,
-                nearest_image=None,
-                similarity={},
-                recipe=None,
-                threshold=None,
-                copy=None,
-                agreement=None,
-                spread=None,
-            )
-        )
-    return rows
+class OtherRun(SidestepError):
+    """A run folder holds a run of other settings, another model or other versions."""
 
 
 def settings_of_run(**more: Any) -> dict[str, Any]:
@@ -90,30 +48,18 @@ def settings_of_run(**more: Any) -> dict[str, Any]:
     }
 
 
-def header_of(how: Method) -> dict[str, Any]:
-    """A method as the run header lists it."""
-    return {
-        "rule": how.label,
-        "method": how.name,
-        "settings": how.settings,
-        "slug": how.slug,
-        "trace": f"traces/{how.slug}.safetensors",
-    }
-
-
-Score = Callable[[list[Record], NDArray[np.uint8]], list[Record]]
-
-
-def unscored(records: list[Record], images: NDArray[np.uint8]) -> list[Record]:
-    """The records as they are."""
-    return records
+def bound(header: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a run header that a continuation must share, as it reads from the disk."""
+    kept = {name: value for name, value in header.items() if name not in UNBOUND}
+    versions = {k: v for k, v in dict(kept.get("versions", {})).items() if k not in UNBOUND}
+    return json.loads(json.dumps({**kept, "versions": versions}))  # type: ignore[no-any-return]
 
 
 def fill(
     out: Path,
     model: Model,
     jobs: Sequence[Job],
-    rules: Sequence[Method],
+    methods: Sequence[Method],
     *,
     seed: int = 0,
     steps: int = 50,
@@ -122,61 +68,144 @@ def fill(
     score: Score = unscored,
     report: Report = silent,
     header: Mapping[str, Any] | None = None,
+    engine: Engine = serial,
+    shard: Shard = Shard(),  # noqa: B008 a tuple
+    replace: bool = False,
 ) -> list[Record]:
-    """Every job with each rule into a run folder; the records, as `score` returns them.
+    """Every job with each method into a run folder; the records, as `score` returns them.
 
-    `header` is what the run header holds beyond settings, rules and versions. A stopped run of the
-    same settings goes on where it stood: rules that were finished are kept. A run of other
-    settings is replaced once the first rule's pictures are made, so that a run that is refused, or
-    stopped before it has anything, destroys nothing.
+    Args:
+        out: the run folder; units that are finished in it are kept.
+        model: what to sample from.
+        jobs: the images to make, the same for each method.
+        methods: the ways to guide. The first, if it is plain guidance, is what the others are
+            compared with picture by picture.
+        seed: of the run.
+        steps: sampling steps.
+        batch: images made at once, within a unit.
+        finer: steps after the transition, see `sidestep.sampling.loop.sample`.
+        score: fills in the scores of one method's records.
+        report: told (method, images done, images in all).
+        header: what the run header holds beyond settings, methods and versions.
+        engine: where units are made.
+        shard: which units to make. The folder is scored by whoever finds all units in it.
+        replace: a run of other settings gives way once the first pictures of this one are made,
+            so that a run that is refused, or stopped before it has anything, destroys nothing.
+
+    Returns:
+        The records of every method whose units are there, in the order of methods and jobs; of a
+        shard, maybe none.
+
+    Raises:
+        OtherRun: the folder holds another run and `replace` is not set.
+        SidestepError: two methods have the same name as a folder, or the batch is below 1.
     """
-    settings = {"seed": seed, "steps": steps, "finer": finer, "batch": batch}
-    about = settings_of_run(**settings, rules=[header_of(m) for m in rules], **(header or {}))
-    file = out / "records.jsonl"
-    rows = finished(out, about, jobs, rules, seed)
-    if rows:
-        write_atomic(file, to_lines(rows))
-    kept = {r.rule for r in rows}
-    for how in rules:
-        if how.label in kept:
-            report(how.label, len(jobs), len(jobs))
-            continue
-        made = make(
-            model, jobs, how, seed=seed, steps=steps, batch=batch, finer=finer, report=report
-        )
-        if not rows:
-            out.mkdir(parents=True, exist_ok=True)
-            file.unlink(missing_ok=True)
-            write_atomic(out / "run.json", json.dumps(about, indent=2))
-        part = score(records(out, jobs, how, made, seed), made.images)
-        append(file, part)
-        rows += part
-    return rows
+    settings = Settings(seed, steps, batch, finer)
+    about = settings_of_run(
+        **settings._asdict(), rules=[m.header for m in methods], **(header or {})
+    )
+    every = units(jobs, methods, {k: v for k, v in bound(about).items() if k != "rules"})
+    other = differences(out, about)
+    if other and not replace:
+        raise OtherRun(_refusal(out, other))
+    finished = Finished(out, methods, every, score)
+    mine = shard.take(every)
+    if not other:
+        finished.add(u for u in mine if holds(out, u.mark, u.id))
+    left = [u for u in mine if u.number not in finished.numbers]
+    watch = _Watch(mine, finished.numbers, report)
+    if other and left:
+        first, *left = left
+        make_unit(model, out, first, settings, watch, lambda: _start_over(out, about))
+        watch.finish(first)
+        finished.add([first])
+    if finished.numbers:
+        _claim(out, about)
+    for unit in engine(model, out, left, settings, watch):
+        if not finished.numbers:
+            _claim(out, about)
+        watch.finish(unit)
+        finished.add([unit])
+    if shard.of > 1:  # by now others may have made theirs
+        rest = (u for u in every if u.number not in finished.numbers)
+        finished.add(u for u in rest if holds(out, u.mark, u.id))
+    return finished.records
 
 
-# What may differ between a run and its continuation: these change no picture beyond rounding.
-UNBOUND = ("created", "command", "batch")
+def _claim(out: Path, about: Mapping[str, Any]) -> None:
+    """Write the header of a run that has its first unit, unless a run beside it was first."""
+    if (out / "run.json").is_file():
+        other = differences(out, about)
+        if other:
+            raise OtherRun(_refusal(out, other))
+    else:
+        write_atomic(out / "run.json", json.dumps(about, indent=2))
 
 
-def finished(
-    out: Path, about: Mapping[str, Any], jobs: Sequence[Job], rules: Sequence[Method], seed: int
-) -> list[Record]:
-    """The records of the rules that a stopped run with the same header has finished, in order."""
+def _refusal(out: Path, other: Sequence[str]) -> str:
+    return (
+        f"{out} holds another run ({'; '.join(other)}), and the two must not be mixed. Give "
+        "another folder, or delete this one"
+    )
+
+
+def differences(out: Path, about: Mapping[str, Any]) -> list[str]:
+    """In what the run of a folder differs from a header, as phrases; none if the folder is free."""
     try:
         before = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return ["records without a run.json"] if (out / "records.jsonl").exists() else []
     except (OSError, ValueError):
-        return []
-    same = [{k: v for k, v in h.items() if k not in UNBOUND} for h in (before, about)]
-    if json.dumps(same[0]) != json.dumps(same[1]):
-        return []
-    wanted = [(j.prompt, image_seed(seed, j.prompt, j.draw)) for j in jobs]
-    left, rows = salvage(out / "records.jsonl"), list[Record]()
-    for how in rules:
-        part = [r for r in left if r.rule == how.label]
-        if [(r.prompt, r.seed) for r in part] != wanted:
-            break
-        rows += part
-    return rows
+        return ["its run.json cannot be read"]
+    if not isinstance(before, dict):
+        return ["its run.json is no header"]
+    there, here = bound(before), bound(about)
+    return [
+        _difference(name, there.get(name), here.get(name))
+        for name in dict.fromkeys([*here, *there])
+        if there.get(name) != here.get(name)
+    ]
+
+
+def _difference(name: str, there: Any, here: Any) -> str:
+    if isinstance(there, dict) and isinstance(here, dict):
+        inner = next(k for k in [*here, *there] if there.get(k) != here.get(k))
+        return _difference(f"{name}: {inner}", there.get(inner), here.get(inner))
+    shown = [json.dumps(value, ensure_ascii=False) for value in (there, here)]
+    if max(map(len, shown)) > 60:
+        return f"other {name}"
+    return f"{name} {shown[0]} there, {shown[1]} here"
+
+
+def _start_over(out: Path, about: Mapping[str, Any]) -> None:
+    """Let the run of a folder give way to another."""
+    (out / "records.jsonl").unlink(missing_ok=True)
+    shutil.rmtree(out / "units", ignore_errors=True)
+    write_atomic(out / "run.json", json.dumps(about, indent=2))
+
+
+class _Watch:
+    """Turns images of units into images of methods."""
+
+    def __init__(self, mine: Sequence[Unit], finished: Set[int], report: Report) -> None:
+        self.report = report
+        self.totals: dict[str, int] = {}
+        self.done: dict[str, int] = {}
+        for unit in mine:
+            label, images = unit.method.label, len(unit.jobs)
+            self.totals[label] = self.totals.get(label, 0) + images
+            self.done[label] = self.done.get(label, 0) + images * (unit.number in finished)
+        for label, images in self.done.items():
+            if images:
+                report(label, images, self.totals[label])
+
+    def __call__(self, unit: Unit, images: int) -> None:
+        label = unit.method.label
+        self.report(label, self.done[label] + images, self.totals[label])
+
+    def finish(self, unit: Unit) -> None:
+        self.done[unit.method.label] += len(unit.jobs)
+        self(unit, 0)
 
 
 def run(
@@ -191,12 +220,13 @@ def run(
 ) -> list[Record]:
     """Sample every prompt `draws` times with each rule into a run folder; unscored records.
 
-    `settings` are those of `fill`. Raises SidestepError for no prompts, an empty prompt or no
-    draws.
+    `settings` are those of `fill`; another run in the folder is replaced. Raises SidestepError for
+    no prompts, an empty prompt or no draws.
     """
     if not prompts or any(not p.strip() for p in prompts):
         raise SidestepError("a prompt is empty; give each picture a caption to show")
     if draws < 1:
         raise SidestepError(f"draws is {draws}; ask for at least one picture of each prompt")
     jobs = [Job(prompt, draw) for prompt in prompts for draw in range(draws)]
-    return fill(out, model, jobs, rules, header={"model": {"name": model_name}}, **settings)
+    header = {"model": {"name": model_name}}
+    return fill(out, model, jobs, rules, header=header, replace=True, **settings)

@@ -51,8 +51,8 @@ def command(out: Path, seed: int, quick: bool, as_json: bool) -> None:
     plain guidance and with each of the paper's rules. The pictures are compared with every
     training picture; a table says how many are copies and how many show what the caption says.
 
-    A demo that was stopped goes on with the first rule it had not finished, and one that was
-    finished is only shown again; delete its folder to start anew.
+    A demo that was stopped goes on where it stood, and one that was finished is only shown again;
+    delete its folder to start anew.
     """
     prepare(out)
     from sidestep.bench.demo import run_demo

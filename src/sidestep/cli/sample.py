@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sidestep import registry
+from sidestep.bench.units import SIZE
 from sidestep.cli._output import (
     Column,
     json_option,
@@ -186,7 +187,7 @@ def rule_names() -> list[str]:
 @seed_option
 @click.option(
     "--batch",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, SIZE),
     default=16,
     show_default=True,
     help="Pictures made at once: a matter of speed and memory, not of what is drawn.",

@@ -57,12 +57,16 @@ class Trace:
         """Network evaluations relative to plain guidance over the same steps, 1.0 = the same."""
         return float(self.nfe.double().sum() / self.plain.double().sum())
 
+    def to_bytes(self) -> bytes:
+        """The trace as the bytes of a safetensors file."""
+        return to_bytes({f.name: getattr(self, f.name).contiguous() for f in fields(self)})
+
     def save(self, path: Path | str) -> None:
         """Write as safetensors under a temporary name, flush, and put in place by a rename."""
         path = Path(path)
         temporary = path.with_name(path.name + ".tmp")
         with temporary.open("wb") as file:
-            file.write(to_bytes({f.name: getattr(self, f.name).contiguous() for f in fields(self)}))
+            file.write(self.to_bytes())
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

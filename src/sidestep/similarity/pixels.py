@@ -52,3 +52,17 @@ def averages(length: int, side: int) -> NDArray[np.float64]:
     high = np.minimum(edges[1:, None], pixels[None, 1:])
     shares: NDArray[np.float64] = np.clip(high - low, 0, None) * (side / length)
     return shares
+
+
+def distance(a: Images, b: Images) -> NDArray[np.float64]:
+    """How far pictures lie apart pixel by pixel, (N,) in [0, 1]: root mean square over channels.
+
+    0 = equal, 1 = black against white. Raises ValueError unless both are uint8 (N, H, W, 3).
+    """
+    check_images(a)
+    check_images(b)
+    if a.shape != b.shape:
+        raise ValueError(f"pictures of shapes {a.shape} and {b.shape} cannot be compared by pixel")
+    apart = (a.astype(np.float64) - b.astype(np.float64)) / 255
+    result: NDArray[np.float64] = np.sqrt((apart**2).mean(axis=(1, 2, 3)))
+    return result
