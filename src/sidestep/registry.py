@@ -37,6 +37,7 @@ class Entry(NamedTuple):
     code: str  # module:attribute
     summary: str
     source: str
+    cite: str = "sidestep"  # key in citations.bib; the default is for what is of this project
 
     def load(self) -> Callable[..., Any]:
         """Import the code."""
@@ -51,6 +52,7 @@ ENTRIES = (
         "sidestep.guidance.constant:Constant",
         "plain classifier-free guidance, one scale at every step",
         "Ho and Salimans, 2022",
+        "ho2022",
     ),
     Entry(
         "static",
@@ -58,6 +60,7 @@ ENTRIES = (
         "sidestep.guidance.static:Static",
         "no, conditional or opposite guidance until a fixed time, then guidance",
         JAIN,
+        "jain2025",
     ),
     Entry(
         "dynamic",
@@ -65,6 +68,7 @@ ENTRIES = (
         "sidestep.guidance.dynamic:Dynamic",
         "no, conditional or opposite guidance until the gap's first minimum, per sample",
         JAIN,
+        "jain2025",
     ),
     Entry(
         "interval",
@@ -79,6 +83,7 @@ ENTRIES = (
         "sidestep.sampling.probe:probe_and_sample",
         "opposite guidance whose transition a first full run finds; costs two runs",
         "released script of Jain et al.",
+        "jain2025",
     ),
     Entry(
         "scheduled",
@@ -86,6 +91,7 @@ ENTRIES = (
         "sidestep.guidance.schedules:Scheduled",
         "a scale that changes with time: linear, invlinear, cosine, sine, v, a",
         "released script of Jain et al.",
+        "jain2025",
     ),
     Entry(
         "random-words",
@@ -93,6 +99,7 @@ ENTRIES = (
         "sidestep.mitigations.perturbation:RandomWords",
         "insert random tokens of the vocabulary into the prompt (RTA)",
         SOMEPALLI,
+        "somepalli2023",
     ),
     Entry(
         "random-numbers",
@@ -100,6 +107,7 @@ ENTRIES = (
         "sidestep.mitigations.perturbation:RandomNumbers",
         "insert random integers into the prompt (RNA)",
         SOMEPALLI,
+        "somepalli2023",
     ),
     Entry(
         "word-repetition",
@@ -107,6 +115,7 @@ ENTRIES = (
         "sidestep.mitigations.perturbation:WordRepetition",
         "insert words of the prompt once more (CWR)",
         SOMEPALLI,
+        "somepalli2023",
     ),
     Entry(
         "embedding-noise",
@@ -114,6 +123,7 @@ ENTRIES = (
         "sidestep.mitigations.perturbation:EmbeddingNoise",
         "add Gaussian noise to the prompt embeddings (GNI)",
         SOMEPALLI,
+        "somepalli2023",
     ),
     Entry(
         "batchwise-noise",
@@ -261,6 +271,7 @@ ENTRIES = (
         "sidestep.similarity.sscd:SSCD",
         "SSCD disc_mixup copy-detection embedding, cosine",
         "Pizzi et al., CVPR 2022",
+        "pizzi2022",
     ),
     Entry(
         "sscd-published",

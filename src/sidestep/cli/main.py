@@ -21,6 +21,7 @@ COMMANDS = {
     "report": "Write the HTML report of a run.",
     "doctor": "Say what is installed, what is missing and the line that installs it.",
     "methods": "List the methods by kind, with a line and a source each.",
+    "cite": "Print the BibTeX entries of methods.",
 }
 
 EPILOG = """\b
