@@ -60,6 +60,7 @@ def test_a_line_is_what_a_loop_over_the_records_counts(run):
     assert line.agreement_r5 == pytest.approx(sum(r.agreement <= 5 for r in main) / 18)
     assert line.ordinary_changed == pytest.approx(sum(r.change > CHANGED for r in ordinary) / 8)
     assert 0 < line.ordinary_changed < 1
+    assert line.ordinary_change == pytest.approx(sum(r.change for r in ordinary) / 8)
     assert line.nfe == pytest.approx(sum(r.nfe for r in own) / 26)
     before = [r for r in rows if r.rule == "plain" and r.kind == "ordinary"]
     r5 = [sum(r.agreement <= 5 for r in part) / 8 for part in (ordinary, before)]
@@ -71,6 +72,7 @@ def test_a_line_is_what_a_loop_over_the_records_counts(run):
         line.similarity_mean - plain.similarity_mean
     )
     assert plain.curve == "plain"
+    assert (plain.plain, line.plain) == (True, False)
     assert plain.against_plain is None
     assert plain.ordinary_changed == 0
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from sidestep.web import charts
-from sidestep.web.charts import Curves, Point, axis_top, curves, gap_chart, scatter
+from sidestep.web.charts import Curves, axis_top, curves, gap_chart, scatter
+from sidestep.web.drawing import Point
 from sidestep.web.run import load
 
 

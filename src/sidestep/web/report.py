@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from sidestep import registry
 from sidestep.audit.records import Record, write_atomic
 from sidestep.web import charts, words
 from sidestep.web.cells import grids
+from sidestep.web.drawing import Point
+from sidestep.web.page import environment
 from sidestep.web.run import Run, load
 
 MAX_CURVES = 24  # drawn at most for one rule and kind of prompt
@@ -49,13 +50,10 @@ def write_report(run_folder: Path, out: Path | None = None) -> Path:
 
 def render(run: Run) -> str:
     """The report as text; the same run gives the same text."""
-    environment = Environment(
-        loader=PackageLoader("sidestep.web"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.globals |= {"percent": words.percent, "opened": words.opened, "KINDS": words.KINDS}
+    templates = environment()
+    templates.globals |= {"percent": words.percent, "opened": words.opened, "KINDS": words.KINDS}
     kind = words.headline_kind(run.summary)
-    page = environment.get_template("report.html.j2").render(
+    page = templates.get_template("report.html.j2").render(
         header=run.header,
         title=_title(run),
         verdict=words.verdict(run),
@@ -129,7 +127,7 @@ def _scatter(run: Run, kind: str | None) -> Markup | None:
     if kind is None:
         return None
     points = [
-        charts.Point(
+        Point(
             rule, row[kind]["copy_share"], row[kind]["copy_low"], row[kind]["copy_high"],
             row[kind]["agreement_r5"],
         )
