@@ -1,0 +1,131 @@
+"""`sidestep bench run`: a scenario into a run folder."""
+
+from pathlib import Path
+
+import click
+
+from sidestep.bench.units import SIZE, Shard
+from sidestep.cli._output import (
+    json_option,
+    keeping,
+    prepare,
+    print_json,
+    print_paths,
+    progress,
+    seed_option,
+)
+
+
+def read_shard(ctx: click.Context, param: click.Parameter, value: str) -> Shard:
+    """Read i/N."""
+    try:
+        return Shard.parse(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
+@click.command("run")
+@click.argument("name", metavar="SCENARIO")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Weights and data of the scenario, where it does not bring its own.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder for the run.  [default: out/bench/SCENARIO]",
+)
+@seed_option
+@click.option(
+    "--batch",
+    type=click.IntRange(1, SIZE),
+    default=16,
+    show_default=True,
+    help="Pictures made at once: a matter of speed and memory, not of what is drawn.",
+)
+@click.option(
+    "--shard",
+    metavar="i/N",
+    default="0/1",
+    callback=read_shard,
+    help="Make only every N-th work unit, from number i on.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["serial", "ray"]),
+    default="serial",
+    show_default=True,
+    help="In this process, or on Ray: the cores or GPUs of this machine, or a cluster.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Workers of the engine ray.  [default: 2]",
+)
+@json_option
+def command(
+    name: str,
+    data: Path | None,
+    out: Path | None,
+    seed: int,
+    batch: int,
+    shard: Shard,
+    engine: str,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Run a scenario: the same prompts and seeds with every method, scored.
+
+    A run that was stopped or killed goes on where it stood when it is started again, and ends with
+    the same records. A folder that holds another run is refused. `sidestep bench compare` and
+    `sidestep bench curves` show the result.
+    """
+    if workers is not None and engine != "ray":
+        raise click.UsageError("--workers is of the engine ray; add --engine ray")
+    from sidestep.bench.run import fill
+    from sidestep.bench.scenario import load, open_scenario
+    from sidestep.bench.work import serial
+
+    scenario = load(name)
+    out = out or Path("out/bench") / scenario.name
+    if engine == "ray":
+        from sidestep.bench.on_ray import on_ray
+
+        make = on_ray(workers or 2)
+    else:
+        make = serial
+    material = open_scenario(scenario, data)
+    prepare(out)
+    with keeping(out), progress() as report:
+        records = fill(
+            out,
+            material.model,
+            material.jobs,
+            scenario.methods,
+            seed=seed,
+            batch=batch,
+            score=material.score,
+            report=report,
+            header={
+                "scenario": {"name": scenario.name, "version": scenario.version},
+                **material.header,
+            },
+            engine=make,
+            shard=shard,
+        )
+    wanted = len(material.jobs) * len(scenario.methods)
+    if as_json:
+        print_json({"out": str(out), "records": len(records), "of": wanted})
+        return
+    if len(records) < wanted:
+        click.echo(
+            f"{len(records)} of {wanted} pictures are scored; the rest waits for the units of "
+            "other shards. When all are in one folder, run once more there, without --shard"
+        )
+    else:
+        click.echo(f"{wanted} pictures; `sidestep bench compare {out}` shows the methods")
+    print_paths({"records": out / "records.jsonl"} if records else {"units": out / "units"})
