@@ -43,7 +43,7 @@ def gaps(model: StableDiffusion, rows: list[Job], scale: float) -> dict[str, Any
 
 def draw_gaps(model: StableDiffusion, path: Path) -> dict[str, Any]:
     """The figure of the model card; the numbers behind it."""
-    every, _ = jobs(1, 30)
+    every = jobs(1, 30)
     kinds = {k: [j for j in every if j.kind == k] for k in ("target", "ordinary")}
     figure, shares = Figure(figsize=(11, 3.4), layout="constrained"), {}
     for axis, (name, scale) in zip(
@@ -70,12 +70,12 @@ def main() -> None:
     torch.set_grad_enabled(False)
     folder = embedded.folder()
     model = load(folder)
-    scorer = embedded_scorer(controls=8)
-    every, concepts = jobs(8, 250)
+    scorer, about = embedded_scorer(controls=8)
+    every = jobs(8, 250)
     how = method("constant", "plain")
     made = make(model, every, how, seed=SEED, batch=32)
     rows = records(ROOT / "out/evaluate", every, how, made, SEED)
-    rows = scorer.score(rows, made.images, concepts)
+    rows = scorer(rows, made.images)
     right = {t.caption: f"target/{i:02d}" for i, t in enumerate(pictures.targets())}
     targets = [r for r in rows if r.kind == "target"]
     result = {
@@ -83,7 +83,8 @@ def main() -> None:
         "target_copies_of_the_right_picture": float(
             np.mean([bool(r.copy) and r.nearest == right[r.prompt] for r in targets])
         ),
-        **scorer.header(),
+        "calibration": about["calibration"],
+        "agreement_ceiling": about["agreement_ceiling"],
         "gap": draw_gaps(model, ROOT / "docs/images/gap.png"),
     }
     (ROOT / "docs/model-measurements.json").write_text(json.dumps(result, indent=2) + "\n")

@@ -8,7 +8,7 @@ unit left, with its done-mark).
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from sidestep.errors import BadRecords
 
 Kind = Literal["target", "ordinary", "other"]
 OpenedBy = Literal["start", "time", "signal", "fallback", "never"]
+Form = Literal["verbatim", "template"]  # the whole training image comes back, or its layout only
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Record:
     nearest_image: str | None  # a file that shows it, relative to the run folder
     similarity: dict[str, float]  # by recipe, to the nearest training image under that recipe
     recipe: str | None  # the recipe that decides
-    threshold: float | None  # calibrated for that recipe
+    threshold: float | None  # of that recipe: above it a picture is a copy
     copy: bool | None
     agreement: int | None  # place of the prompt's concept among all concepts, 1 = best
     spread: float | None  # mean dissimilarity to the other draws of its prompt and rule
@@ -49,6 +50,10 @@ class Record:
     curve: str | None = None  # what the strengths of its method share
     strength: float | None = None
     memory: int | None = None  # highest bytes of GPU memory while its unit was made; None on a CPU
+    form: Form | None = None  # how lists of memorized prompts class the prompt; None = in none
+    # By recipe, to the closest of the prompt's own training images; None where they are not known.
+    own: dict[str, float] | None = None
+    text: dict[str, float] = field(default_factory=dict)  # by recipe, how well it fits its prompt
 
 
 def unmeasured(record: Record) -> Record:

@@ -1,7 +1,7 @@
 """The demo: the embedded model copies under plain guidance, and the paper's rules stop it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,19 @@ from sidestep.audit.records import Record, write_atomic
 from sidestep.audit.summary import summarise
 from sidestep.bench.generate import Job, Method, Report, method, silent
 from sidestep.bench.run import fill
-from sidestep.bench.score import Images, Labelled, Scorer
+from sidestep.bench.score import Asked, Images, Scorer, calibrations, ceiling, embed
 from sidestep.models import embedded
 from sidestep.models.embedded import pictures
 from sidestep.similarity import sscd
+from sidestep.similarity.agreement import Prototypes, features
 from sidestep.similarity.base import Recipe
 from sidestep.similarity.pixels import Pixels
 
 ORDINARY_FORMS = ("a {}", "a drawing of a {}")
+WITHOUT_SSCD = (
+    "SSCD is not installed, so its numbers are missing. `sidestep doctor` prints the line that "
+    "installs it."
+)
 
 
 def methods() -> list[Method]:
@@ -38,26 +43,37 @@ def methods() -> list[Method]:
     ]
 
 
-def jobs(target_draws: int, ordinary: int) -> tuple[list[Job], list[str]]:
-    """The images to make, and the concept each should show."""
-    rows, concepts = [], []
-    for target in pictures.targets():
-        for draw in range(target_draws):
-            rows.append(Job(target.caption, draw, "target"))
-            concepts.append(target.concept)
+def jobs(target_draws: int, ordinary: int, ordinary_draws: int = 1) -> list[Job]:
+    """The images to make: every target caption, and ordinary captions over the vocabulary."""
+    rows = [
+        Job(target.caption, draw, "target")
+        for target in pictures.targets()
+        for draw in range(target_draws)
+    ]
     every = pictures.concepts()
+    if ordinary > len(every):
+        raise ValueError(f"ordinary is {ordinary}; there are {len(every)} concepts to draw")
     for i in range(ordinary):
-        # Spread over the vocabulary, each caption once before any comes twice.
-        concept = every[i * 7 % len(every)]
-        rows.append(Job(ORDINARY_FORMS[i % 2].format(concept), i // len(every), "ordinary"))
-        concepts.append(concept)
-    return rows, concepts
+        caption = ORDINARY_FORMS[i % 2].format(every[i * 7 % len(every)])
+        rows += [Job(caption, draw, "ordinary") for draw in range(ordinary_draws)]
+    return rows
 
 
-def labelled(rows: Sequence[pictures.Picture]) -> Labelled:
-    """Pictures as the scorer takes them."""
-    images = np.stack([r.pixels for r in rows])
-    return Labelled(images, [r.id for r in rows], [r.concept for r in rows])
+def asked() -> dict[str, Asked]:
+    """What each caption should show; a target's own training picture is the reference of its row.
+
+    Training pictures begin with the targets, see `pictures.training_pictures`.
+    """
+    ordinary = {
+        form.format(concept): Asked(concept=concept)
+        for form in ORDINARY_FORMS
+        for concept in pictures.concepts()
+    }
+    targets = {
+        target.caption: Asked((row,), target.concept, "verbatim")
+        for row, target in enumerate(pictures.targets())
+    }
+    return ordinary | targets
 
 
 def recipes() -> list[Recipe]:
@@ -71,15 +87,29 @@ def recipes() -> list[Recipe]:
     return [*pixels, sscd.SSCD()] if sscd.available() else pixels
 
 
-def embedded_scorer(controls: int, report: Report = silent) -> Scorer:
-    """The scorer of the embedded model, calibrated on that many pictures per held-out drawing."""
-    return Scorer(
-        labelled(pictures.training_pictures()),
-        labelled(pictures.control_pictures(controls)),
-        labelled(pictures.background_pictures()[::2]),  # half of them: every drawing is still there
-        recipes(),
-        report=report,
-    )
+def embedded_scorer(controls: int, report: Report = silent) -> tuple[Scorer, dict[str, Any]]:
+    """The scorer of the embedded model, and what a run header says of it.
+
+    Its threshold lets one in a hundred pictures of held-out drawings pass, of which there are
+    `controls` each. Agreement is measured against half of the background pictures: every drawing
+    is among them.
+    """
+    training = pictures.training_pictures()
+    references = embed(recipes(), ((p.id, p.pixels) for p in training), len(training), report)
+    held_out = pictures.control_pictures(controls)
+    control = np.stack([p.pixels for p in held_out])
+    found = calibrations(references, control, rate=0.01)
+    report("caption prototypes", 0, 1)
+    typical = pictures.background_pictures()[::2]
+    rows = features(np.stack([p.pixels for p in typical]))
+    prototypes = Prototypes(rows, [p.concept for p in typical])
+    about = {
+        "calibration": [c.to_dict() for c in found],
+        "agreement_ceiling": ceiling(prototypes, control, [p.concept for p in held_out]),
+        "notes": [] if sscd.available() else [WITHOUT_SSCD],
+    }
+    report("caption prototypes", 1, 1)
+    return Scorer(references, found[0].threshold, asked(), prototypes), about
 
 
 def run_demo(
@@ -92,33 +122,22 @@ def run_demo(
     `quick` makes one draw of each target and a few ordinary prompts.
     """
     model = load(embedded.folder())
-    every, concepts = jobs(1, 15) if quick else jobs(3, 60)
-    scorer = embedded_scorer(controls=4, report=report)
-    training = scorer.training
-    missing = (
-        "SSCD is not installed, so its numbers are missing. `sidestep doctor` prints the line "
-    )
+    every = jobs(1, 15) if quick else jobs(3, 60)
+    scorer, about = embedded_scorer(controls=4, report=report)
+    training = {p.id: p.pixels for p in pictures.training_pictures()}
     header = {
-        "model": {
-            "name": "embedded",
-            "folder": "sidestep/models/embedded/weights",
-            "sha256": embedded.fingerprint(),
-        },
+        "model": about_model(),
         "scale": 7.5,
         "sampler": "DPM-Solver++ 2M",
-        "notes": [] if sscd.available() else [missing + "that installs it."],
         "references": {
-            training.ids[i]: {
-                "image": show(out, training, training.ids[i]),
-                "caption": target.caption,
-            }
-            for i, target in enumerate(pictures.targets())
+            target.id: {"image": show(out, training, target.id), "caption": target.caption}
+            for target in pictures.target_pictures()
         },
-        **scorer.header(),
+        **about,
     }
 
     def score(rows: list[Record], images: Images) -> list[Record]:
-        scored = scorer.score(rows, images, concepts)
+        scored = scorer(rows, images)
         return [replace(r, nearest_image=show(out, training, str(r.nearest))) for r in scored]
 
     records = fill(
@@ -133,15 +152,24 @@ def run_demo(
         header=header,
         replace=True,
     )
-    summary = {"rules": summarise(records), **scorer.header(), "seed": seed}
+    summary = {"rules": summarise(records), **about, "seed": seed}
     write_atomic(out / "summary.json", json.dumps(summary, indent=2))
     return summary
 
 
-def show(out: Path, training: Labelled, name: str) -> str:
+def about_model() -> dict[str, str]:
+    """The embedded model as a run header names it."""
+    return {
+        "name": "embedded",
+        "folder": "sidestep/models/embedded/weights",
+        "sha256": embedded.fingerprint(),
+    }
+
+
+def show(out: Path, training: Mapping[str, Images], name: str) -> str:
     """Save a training picture into the run folder, once; its file, relative to the folder."""
     file = f"images/training/{name.replace('/', '-')}.png"
     if not (out / file).is_file():
         (out / file).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(training.images[training.ids.index(name)]).save(out / file)
+        Image.fromarray(training[name]).save(out / file)
     return file

@@ -1,109 +1,155 @@
 """Score generated pictures: nearest training picture, copy or not, prompt agreement, spread."""
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sidestep.audit.records import Record
+from sidestep.audit.records import Form, Record
 from sidestep.bench.generate import Report, silent
+from sidestep.errors import SidestepError
 from sidestep.similarity.aggregates import spread
 from sidestep.similarity.agreement import Prototypes, features
-from sidestep.similarity.base import Recipe
+from sidestep.similarity.base import Recipe, Vectors
 from sidestep.similarity.calibration import Calibration, calibrate
 from sidestep.similarity.search import nearest
 
 Images = NDArray[np.uint8]
+CHUNK = 256  # training pictures in memory at once
 
 
-class Labelled(NamedTuple):
-    """Pictures (N, H, W, 3) with the id and the concept of each."""
+class References(NamedTuple):
+    """Training pictures as the recipes see them; the first recipe decides what is a copy."""
 
-    images: Images
+    recipes: tuple[Recipe, ...]
     ids: list[str]
-    concepts: list[str]
+    vectors: dict[str, Vectors]  # by recipe, rows as in `ids`
 
 
-class Scorer:
-    """Everything scoring needs, computed once from the training and the never-trained pictures.
+def embed(
+    recipes: Sequence[Recipe],
+    pictures: Iterable[tuple[str, Images]],
+    total: int,
+    report: Report = silent,
+) -> References:
+    """Embed training pictures (H, W, 3) of one size, given by id; a part of them at a time.
 
-    The first recipe decides what is a copy; its threshold is calibrated so that at most the share
-    `rate` of the control pictures would pass as copies of the training set. `typical` pictures
-    show what each concept looks like: agreement is measured against them, and its ceiling is what
-    the control pictures reach.
+    Raises SidestepError when there are none.
     """
+    ids, parts = list[str](), {r.name: list[Vectors]() for r in recipes}
+    rest = iter(pictures)
+    while chunk := list(islice(rest, CHUNK)):
+        ids += [name for name, _ in chunk]
+        images = np.stack([image for _, image in chunk])
+        for recipe in recipes:
+            parts[recipe.name].append(recipe.embed(images))
+        report("training pictures", min(len(ids), total), total)
+    if not ids:
+        raise SidestepError("there is no training picture to compare with; give at least one")
+    return References(tuple(recipes), ids, {n: np.concatenate(rows) for n, rows in parts.items()})
 
-    def __init__(
-        self,
-        training: Labelled,
-        control: Labelled,
-        typical: Labelled,
-        recipes: Sequence[Recipe],
-        rate: float = 0.01,
-        report: Report = silent,
-    ) -> None:
-        self.training, self.recipes = training, list(recipes)
-        self.references: dict[str, NDArray[np.float32]] = {}
-        self.calibrations: dict[str, Calibration] = {}
-        for recipe in self.recipes:
-            self.references[recipe.name] = _embed(recipe, training.images, report)
-            top, _ = nearest(recipe.embed(control.images), self.references[recipe.name])
-            fingerprint = getattr(recipe, "fingerprint", "")  # recipes without a model have none
-            self.calibrations[recipe.name] = calibrate(
-                recipe.name, top[:, 0], rate, fingerprint=fingerprint
-            )
-        report("caption prototypes", 0, 1)
-        self.prototypes = Prototypes(features(typical.images), typical.concepts)
-        places = self.prototypes.places(features(control.images), control.concepts)
-        self.ceiling = {"r1": float((places <= 1).mean()), "r5": float((places <= 5).mean())}
-        report("caption prototypes", 1, 1)
+
+class Asked(NamedTuple):
+    """What is known of a prompt beside its text."""
+
+    own: tuple[int, ...] = ()  # rows of the references: the prompt's own training pictures
+    concept: str | None = None  # what its picture should show, if there is a prototype of it
+    form: Form | None = None  # how lists of memorized prompts class it
+
+
+class TextRecipe(Protocol):
+    """A way to say how well a picture fits its prompt, such as a CLIP score."""
 
     @property
-    def deciding(self) -> Recipe:
-        """The recipe that decides."""
-        return self.recipes[0]
+    def name(self) -> str:
+        """Model and preprocessing; numbers of different names do not compare."""
+        ...
 
-    def score(
-        self, records: Sequence[Record], images: Images, concepts: Sequence[str]
-    ) -> list[Record]:
-        """The records of one rule with their scores filled in; row i shows images[i]."""
-        embedded = {r.name: r.embed(images) for r in self.recipes}
-        found = {name: nearest(rows, self.references[name]) for name, rows in embedded.items()}
-        places = self.prototypes.places(features(images), list(concepts))
-        decide = self.deciding.name
+    def compare(self, images: Images, prompts: Sequence[str]) -> Vectors:
+        """One number (N,) for each picture (N, H, W, 3) and its prompt; higher = closer."""
+        ...
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Everything scoring needs; a `Score` of `bench.run`.
+
+    `threshold` belongs to the deciding recipe: above it a picture is a copy. Without prototypes,
+    or for a prompt whose concept is not known, the agreement of a record stays None.
+    """
+
+    references: References
+    threshold: float
+    prompts: Mapping[str, Asked] = field(default_factory=dict)
+    prototypes: Prototypes | None = None
+    texts: tuple[TextRecipe, ...] = ()
+
+    def __call__(self, records: list[Record], images: Images) -> list[Record]:
+        """The records with their scores filled in; row i shows images[i]."""
+        recipes, ids, vectors = self.references
+        embedded = {r.name: r.embed(images) for r in recipes}
+        found = {name: nearest(rows, vectors[name]) for name, rows in embedded.items()}
+        asked = [self.prompts.get(r.prompt, Asked()) for r in records]
+        prompts = [r.prompt for r in records]
+        texts = {t.name: t.compare(images, prompts) for t in self.texts}
+        decide = recipes[0].name
         top, index = found[decide]
-        copies = self.calibrations[decide].copies(top[:, 0])
         apart = _spread_by_prompt(records, embedded[decide])
+        places = self._places(images, asked)
         return [
             replace(
                 record,
-                nearest=self.training.ids[int(index[i, 0])],
+                form=one.form,
+                nearest=ids[int(index[i, 0])],
                 similarity={name: float(best[i, 0]) for name, (best, _) in found.items()},
+                own={n: _closest(rows[i], vectors[n], one.own) for n, rows in embedded.items()}
+                if one.own
+                else None,
                 recipe=decide,
-                threshold=self.calibrations[decide].threshold,
-                copy=bool(copies[i]),
-                agreement=int(places[i]),
+                threshold=self.threshold,
+                copy=float(top[i, 0]) > self.threshold,
+                agreement=places[i],
+                text={name: float(values[i]) for name, values in texts.items()},
                 spread=apart[i],
             )
-            for i, record in enumerate(records)
+            for i, (record, one) in enumerate(zip(records, asked, strict=True))
         ]
 
-    def header(self) -> dict[str, Any]:
-        """What the run header records of the scoring."""
-        return {
-            "calibration": [c.to_dict() for c in self.calibrations.values()],
-            "agreement_ceiling": self.ceiling,
-        }
+    def _places(self, images: Images, asked: Sequence[Asked]) -> list[int | None]:
+        result: list[int | None] = [None] * len(asked)
+        named = [(i, a.concept) for i, a in enumerate(asked) if a.concept is not None]
+        if self.prototypes is not None and named:
+            rows, concepts = [i for i, _ in named], [c for _, c in named]
+            places = self.prototypes.places(features(images[rows]), concepts)
+            for i, place in zip(rows, places, strict=True):
+                result[i] = int(place)
+        return result
 
 
-def _embed(recipe: Recipe, images: Images, report: Report) -> NDArray[np.float32]:
-    parts = []
-    for first in range(0, len(images), 256):
-        parts.append(recipe.embed(images[first : first + 256]))
-        report(f"training pictures, {recipe.name}", min(first + 256, len(images)), len(images))
-    return np.concatenate(parts)
+def _closest(row: Vectors, references: Vectors, own: Sequence[int]) -> float:
+    return float((references[list(own)] @ row).max())
+
+
+def calibrations(references: References, control: Images, rate: float) -> list[Calibration]:
+    """For each recipe the threshold that at most the share `rate` of such pictures passes.
+
+    `control` pictures (N, H, W, 3) are like the training pictures and were never trained on.
+    """
+    made = []
+    for recipe in references.recipes:
+        top, _ = nearest(recipe.embed(control), references.vectors[recipe.name])
+        fingerprint = getattr(recipe, "fingerprint", "")  # recipes without a model have none
+        made.append(calibrate(recipe.name, top[:, 0], rate, fingerprint=fingerprint))
+    return made
+
+
+def ceiling(prototypes: Prototypes, control: Images, concepts: Sequence[str]) -> dict[str, Any]:
+    """The agreement that real pictures outside the training set reach."""
+    places = prototypes.places(features(control), concepts)
+    return {"r1": float((places <= 1).mean()), "r5": float((places <= 5).mean())}
 
 
 def _spread_by_prompt(
