@@ -22,3 +22,11 @@ class BadModel(SidestepError):
 
 class BadRecords(SidestepError):
     """A record file cannot be read or does not fit the run."""
+
+
+class BadScenario(SidestepError):
+    """A scenario file cannot be read, or says something that a scenario cannot say."""
+
+
+class BadData(SidestepError):
+    """The data of a scenario is missing, or does not have the published form."""
