@@ -1,6 +1,6 @@
 """Stable Diffusion folders (diffusers format) as denoisers for the sampling loop."""
 
-import json
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,65 +10,39 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sidestep.adapters.checkpoints import read
 from sidestep.adapters.conditioned import ConditionedUNet
-from sidestep.adapters.quiet import quiet
-from sidestep.errors import BadModel, MissingExtra
+from sidestep.errors import BadModel
 from sidestep.mitigations.text import Text
 from sidestep.sampling.noise import NoiseSchedule
 
-FAMILY = "StableDiffusionPipeline"
 
+def load(
+    source: Path | str,
+    device: torch.device | str = "cpu",
+    *,
+    unet: Path | str | None = None,
+    resolution: int | None = None,
+) -> "StableDiffusion":
+    """Load a StableDiffusionPipeline folder, or a Hub id, in float32.
 
-def load(path: Path | str, device: torch.device | str = "cpu") -> "StableDiffusion":
-    """Load a local StableDiffusionPipeline folder in float32.
-
-    Raises BadModel for a folder that is missing, incomplete or of another family, and
-    MissingExtra without diffusers.
+    `unet` is a folder whose UNet takes the place of the pipeline's; `resolution` is the side of the
+    pictures in pixels, by default what the UNet was trained on. Raises BadModel and MissingExtra
+    as `checkpoints.read` does, ValueError for a resolution the decoder cannot make.
     """
-    path = Path(path)
-    index = path / "model_index.json"
-    if not path.is_dir():
-        raise BadModel(f"{path} is not a folder; give a local folder in the {FAMILY} layout")
-    try:
-        found = json.loads(index.read_text(encoding="utf-8"))["_class_name"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadModel(
-            f"{path} has no readable model_index.json ({error}); "
-            f"give a folder that {FAMILY}.save_pretrained wrote"
-        ) from error
-    if found != FAMILY:
-        raise BadModel(f"{path} holds a {found}; this version samples {FAMILY} folders")
-    try:
-        with quiet():
-            from diffusers import StableDiffusionPipeline
-
-            pipe = _read(StableDiffusionPipeline, path)
-    except ImportError as error:
-        raise MissingExtra(
-            "diffusers", "Install it with: pip install 'sidestep[diffusers]'", f"loading {path}"
-        ) from error
+    pipe = read(source, unet)
     pipe.set_progress_bar_config(disable=True)
-    return StableDiffusion(pipe.to(device))
-
-
-def _read(pipeline: Any, path: Path) -> Any:
-    try:
-        return pipeline.from_pretrained(
-            path, local_files_only=True, safety_checker=None, dtype=torch.float32
-        )
-    # diffusers lets whatever its loaders meet through: OSError, ValueError, safetensors' own.
-    except Exception as error:
-        raise BadModel(
-            f"{path} cannot be loaded ({type(error).__name__}: {error}); "
-            "a file is missing or cut off: fetch or save the model again"
-        ) from error
+    return StableDiffusion(pipe.to(device), resolution)
 
 
 class StableDiffusion:
     """A loaded Stable Diffusion 1 or 2: prompts in, denoisers out, latents to pictures."""
 
-    def __init__(self, pipe: Any) -> None:
-        """Wrap a diffusers StableDiffusionPipeline; its modules are shared, not copied."""
+    def __init__(self, pipe: Any, resolution: int | None = None) -> None:
+        """Wrap a diffusers StableDiffusionPipeline; its modules are shared, not copied.
+
+        Pictures are `resolution` pixels wide and high, by default what the UNet was trained on.
+        """
         self.pipe = pipe
         config = pipe.scheduler.config
         self.prediction_type = str(config.prediction_type)
@@ -77,7 +51,13 @@ class StableDiffusion:
                 f"the model predicts {self.prediction_type!r}; epsilon and v_prediction are known"
             )
         self.schedule = NoiseSchedule(pipe.scheduler.alphas_cumprod.double().cpu())
-        side = pipe.unet.config.sample_size
+        factor = int(pipe.vae_scale_factor)
+        if resolution is not None and (resolution < factor or resolution % factor):
+            raise ValueError(
+                f"resolution is {resolution}; this model's pictures have a multiple of {factor} "
+                "pixels on each side"
+            )
+        side = resolution // factor if resolution is not None else pipe.unet.config.sample_size
         self.latent_shape = (int(pipe.unet.config.in_channels), int(side), int(side))
         self.max_tokens = int(pipe.tokenizer.model_max_length)
 
@@ -90,6 +70,16 @@ class StableDiffusion:
     def device(self) -> torch.device:
         """Where the network runs."""
         return torch.device(self.pipe.unet.device)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the weights of UNet, text encoder and autoencoder."""
+        digest = hashlib.sha256()
+        for part in (self.pipe.unet, self.pipe.text_encoder, self.pipe.vae):
+            for name, tensor in sorted(part.state_dict().items()):
+                digest.update(name.encode())
+                digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
     def count_tokens(self, prompt: str) -> int:
         """Tokens of a prompt with its start and end, before any cut."""

@@ -1,0 +1,143 @@
+"""Where a Stable Diffusion is read from: a folder, the Hub, and another UNet in its place."""
+
+import json
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sidestep.adapters.quiet import quiet
+from sidestep.errors import BadModel, MissingExtra
+
+FAMILY = "StableDiffusionPipeline"
+INDEX = "model_index.json"
+UNUSED = ("safety_checker", "feature_extractor")  # no picture depends on them
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def read(source: Path | str, unet: Path | str | None = None) -> Any:
+    """The diffusers pipeline of a folder or a Hub id, in float32 and without a safety checker.
+
+    A name of the form OWNER/NAME that is no folder here is asked for on the Hub, or taken from its
+    local cache. `unet` is a folder with config.json whose UNet takes the place of the pipeline's.
+    Raises BadModel for what is missing, incomplete, of another family or does not fit together,
+    and MissingExtra without diffusers.
+    """
+    remote = not Path(source).exists() and HUB_ID.fullmatch(str(source)) is not None
+    if not remote:
+        _check_family(_local_index(Path(source)), source)
+    try:
+        with quiet():
+            from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+
+            if remote:
+                _check_family(_remote_index(StableDiffusionPipeline, str(source)), source)
+            parts = {} if unet is None else {"unet": _part(UNet2DConditionModel, Path(unet))}
+            pipe = _part(
+                StableDiffusionPipeline, source, remote=remote, safety_checker=None, **parts
+            )
+    except ImportError as error:
+        raise _missing(f"loading {source}") from error
+    if unet is not None:
+        _check_fit(pipe, unet)
+    return pipe
+
+
+def check_installed() -> None:
+    """Raise MissingExtra unless the packages that read a model are installed; imports none."""
+    if any(find_spec(package) is None for package in ("diffusers", "transformers")):
+        raise _missing("sampling a Stable Diffusion")
+
+
+def _missing(purpose: str) -> MissingExtra:
+    return MissingExtra("diffusers", "Install it with: pip install 'sidestep[diffusers]'", purpose)
+
+
+def missing_parts(folder: Path) -> list[str]:
+    """What a local pipeline folder lacks: its index, or folders that the index names."""
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return [INDEX]
+    named = [k for k, v in index.items() if isinstance(v, list) and v[0] is not None]
+    return [k for k in named if k not in UNUSED and not (folder / k).is_dir()]
+
+
+def cached(hub: str) -> bool:
+    """Whether the Hub's local cache has a pipeline of that id; asks nobody, loads no weights."""
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        return False
+    return isinstance(try_to_load_from_cache(hub, INDEX), str)
+
+
+def _local_index(path: Path) -> Any:
+    if not path.is_dir():
+        raise BadModel(
+            f"{path} is not a folder; give a local folder in the {FAMILY} layout, or a Hub id "
+            "such as OWNER/NAME"
+        )
+    try:
+        return json.loads((path / INDEX).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _no_index(path, error) from error
+
+
+def _remote_index(pipeline: Any, hub: str) -> Any:
+    try:
+        return pipeline.load_config(hub)
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        raise BadModel(
+            f"{hub} is no folder here, and the Hub did not give it ({reason.rstrip(' .')}). Check "
+            "the name and the network, or fetch the model elsewhere and give its folder"
+        ) from error
+
+
+def _check_family(index: Any, source: Path | str) -> None:
+    try:
+        found = index["_class_name"]
+    except (KeyError, TypeError) as error:
+        raise _no_index(source, error) from error
+    if found != FAMILY:
+        raise BadModel(f"{source} holds a {found}; this version samples {FAMILY} folders")
+
+
+def _no_index(source: Path | str, error: Exception) -> BadModel:
+    return BadModel(
+        f"{source} has no readable {INDEX} ({error}); "
+        f"give a folder that {FAMILY}.save_pretrained wrote"
+    )
+
+
+def _part(kind: Any, source: Path | str, *, remote: bool = False, **settings: Any) -> Any:
+    try:
+        return kind.from_pretrained(
+            source, local_files_only=not remote, dtype=torch.float32, **settings
+        )
+    # diffusers lets whatever its loaders meet through: OSError, ValueError, safetensors' own.
+    except Exception as error:
+        raise BadModel(
+            f"{source} cannot be loaded ({type(error).__name__}: {error}); "
+            "a file is missing or cut off: fetch or save the model again"
+        ) from error
+
+
+def _check_fit(pipe: Any, unet: Path | str) -> None:
+    """Refuse a UNet of another model before it is asked for a picture."""
+    pairs = {
+        "width of prompt embeddings": (
+            pipe.unet.config.cross_attention_dim,
+            pipe.text_encoder.config.hidden_size,
+        ),
+        "latent channels": (pipe.unet.config.in_channels, pipe.vae.config.latent_channels),
+    }
+    for what, (has, needs) in pairs.items():
+        if has != needs:
+            raise BadModel(
+                f"the UNet in {unet} has {what} {has} and the rest of the model {needs}; give the "
+                "UNet of a fine-tuned copy of the same model"
+            )
