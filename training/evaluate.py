@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from sidestep.adapters.stable_diffusion import StableDiffusion, load
 from sidestep.audit.summary import summarise
-from sidestep.bench.demo import embedded_scorer, jobs
+from sidestep.bench.demo import embedded_scorer, jobs, recipes
 from sidestep.bench.generate import Job, make, method
 from sidestep.bench.run import records
 from sidestep.models import embedded
@@ -70,7 +70,7 @@ def main() -> None:
     torch.set_grad_enabled(False)
     folder = embedded.folder()
     model = load(folder)
-    scorer, about = embedded_scorer(controls=8)
+    scorer, about = embedded_scorer(8, recipes())
     every = jobs(8, 250)
     how = method("constant", "plain")
     made = make(model, every, how, seed=SEED, batch=32)
@@ -83,8 +83,7 @@ def main() -> None:
         "target_copies_of_the_right_picture": float(
             np.mean([bool(r.copy) and r.nearest == right[r.prompt] for r in targets])
         ),
-        "calibration": about["calibration"],
-        "agreement_ceiling": about["agreement_ceiling"],
+        **about,
         "gap": draw_gaps(model, ROOT / "docs/images/gap.png"),
     }
     (ROOT / "docs/model-measurements.json").write_text(json.dumps(result, indent=2) + "\n")

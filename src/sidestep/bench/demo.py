@@ -1,7 +1,7 @@
 """The demo: the embedded model copies under plain guidance, and the paper's rules stop it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -87,15 +87,17 @@ def recipes() -> list[Recipe]:
     return [*pixels, sscd.SSCD()] if sscd.available() else pixels
 
 
-def embedded_scorer(controls: int, report: Report = silent) -> tuple[Scorer, dict[str, Any]]:
+def embedded_scorer(
+    controls: int, recipes: Sequence[Recipe], report: Report = silent
+) -> tuple[Scorer, dict[str, Any]]:
     """The scorer of the embedded model, and what a run header says of it.
 
-    Its threshold lets one in a hundred pictures of held-out drawings pass, of which there are
-    `controls` each. Agreement is measured against half of the background pictures: every drawing
-    is among them.
+    The first recipe decides; its threshold lets one in a hundred pictures of held-out drawings
+    pass, of which there are `controls` each. Agreement is measured against half of the background
+    pictures: every drawing is among them.
     """
     training = pictures.training_pictures()
-    references = embed(recipes(), ((p.id, p.pixels) for p in training), len(training), report)
+    references = embed(recipes, ((p.id, p.pixels) for p in training), len(training), report)
     held_out = pictures.control_pictures(controls)
     control = np.stack([p.pixels for p in held_out])
     found = calibrations(references, control, rate=0.01)
@@ -106,7 +108,6 @@ def embedded_scorer(controls: int, report: Report = silent) -> tuple[Scorer, dic
     about = {
         "calibration": [c.to_dict() for c in found],
         "agreement_ceiling": ceiling(prototypes, control, [p.concept for p in held_out]),
-        "notes": [] if sscd.available() else [WITHOUT_SSCD],
     }
     report("caption prototypes", 1, 1)
     return Scorer(references, found[0].threshold, asked(), prototypes), about
@@ -123,12 +124,13 @@ def run_demo(
     """
     model = load(embedded.folder())
     every = jobs(1, 15) if quick else jobs(3, 60)
-    scorer, about = embedded_scorer(controls=4, report=report)
+    scorer, about = embedded_scorer(4, recipes(), report)
     training = {p.id: p.pixels for p in pictures.training_pictures()}
     header = {
         "model": about_model(),
         "scale": 7.5,
         "sampler": "DPM-Solver++ 2M",
+        "notes": [] if sscd.available() else [WITHOUT_SSCD],
         "references": {
             target.id: {"image": show(out, training, target.id), "caption": target.caption}
             for target in pictures.target_pictures()

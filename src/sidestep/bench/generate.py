@@ -65,6 +65,7 @@ class Method:
     mitigations: tuple[Mitigation, ...] = ()
     curve: str | None = None  # what its strengths share, a line of the charts
     strength: float | None = None  # where it lies on that line
+    scale: float = DEFAULT_SCALE  # the guidance scale of the run
 
     @property
     def slug(self) -> str:
@@ -95,21 +96,20 @@ class Method:
         return Mitigated(latents, trace, ())
 
 
-PROBE_SETTINGS = {"before": -DEFAULT_SCALE, "after": DEFAULT_SCALE}
-
-
 def method(
     name: str,
     label: str | None = None,
     *,
     rule: Mapping[str, Any] | None = None,
     mitigations: Sequence[Mapping[str, Any]] = (),
+    open_scale: float = DEFAULT_SCALE,
     **settings: Any,
 ) -> Method:
     """The method of a registry name; raises SidestepError for a setting it does not have.
 
     A mitigation samples with plain guidance, or with `rule`. `mitigations` begin after it, in
-    order; they and the rule are dictionaries with a name and settings.
+    order; they and the rule are dictionaries with a name and settings. `open_scale` is the guidance
+    scale where the rule leaves it open.
     """
     kind = registry.get(name, *registry.GUIDES).kind
     own = {"name": name, **settings}
@@ -119,21 +119,22 @@ def method(
                 f"{name} is a sampler of its own and takes no rule and no mitigations; "
                 "use static or dynamic with them"
             )
-        check_settings(name, settings, PROBE_SETTINGS)
-        settings = PROBE_SETTINGS | settings
-        return Method(label or _label(name, settings), name, settings, None)
+        both = {"before": -open_scale, "after": open_scale}
+        check_settings(name, settings, both)
+        settings = both | settings
+        return Method(label or _label(name, settings), name, settings, None, scale=open_scale)
     if kind == "rule" and rule is not None:
         raise SidestepError(f"{name} is a rule itself and takes no other; leave one of the two out")
     changed = kind == "mitigation"
     # A record says the number, also where the rule leaves its scale to the loop.
-    guide = from_dict((rule or {"name": "constant"}) if changed else own).with_scale(DEFAULT_SCALE)
+    guide = from_dict((rule or {"name": "constant"}) if changed else own).with_scale(open_scale)
     chain = tuple(from_dict(m) for m in ([own] if changed else []) + list(mitigations))
     settings = {k: v for k, v in as_dict(chain[0] if changed else guide).items() if k != "name"}
     if changed:
         settings["rule"] = as_dict(guide)
     if mitigations:
         settings["mitigations"] = [as_dict(m) for m in chain[changed:]]
-    return Method(label or _label(name, settings), name, settings, guide, chain)
+    return Method(label or _label(name, settings), name, settings, guide, chain, open_scale)
 
 
 def _label(name: str, settings: Mapping[str, Any]) -> str:
@@ -188,7 +189,7 @@ def make(
             seeds=tuple(seeds),
             prompts=prompts,
             model=cast(TextModel, model) if hasattr(model, "embed") else None,
-            scale=DEFAULT_SCALE,
+            scale=how.scale,
             network=getattr(model, "name", ""),
         )
         made = how.sample(start, model.schedule, finer)

@@ -130,7 +130,8 @@ class Scorer:
 
 
 def _closest(row: Vectors, references: Vectors, own: Sequence[int]) -> float:
-    return float((references[list(own)] @ row).max())
+    top, _ = nearest(row[None], references[list(own)])
+    return float(top[0, 0])
 
 
 def calibrations(references: References, control: Images, rate: float) -> list[Calibration]:
