@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from sidestep.cli.main import COMMANDS, EPILOG, cli
+from sidestep.cli.main import EPILOG, cli
 
 PAGE = Path(__file__).with_name("cli.md")
 
@@ -20,14 +20,24 @@ def render() -> str:
         "```\n" + EPILOG.removeprefix("\b\n").strip() + "\n```",
         options(cli, group),
     ]
-    for name in COMMANDS:
-        command = cli.get_command(group, name)
-        assert command is not None
-        context = click.Context(command, info_name=name, parent=group)
-        usage = " ".join(["sidestep", name, *command.collect_usage_pieces(context)])
-        parts += [f"## {name}", f"```\n{usage}\n```", text(command.help or "")]
-        parts.append(options(command, context))
+    parts += sections(cli, group, "##")
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def sections(group: click.Group, parent: click.Context, mark: str) -> list[str]:
+    """A section for each command of a group; those of a group inside of it one level below."""
+    parts = []
+    for name in group.list_commands(parent):
+        command = group.get_command(parent, name)
+        assert command is not None
+        context = click.Context(command, info_name=name, parent=parent)
+        usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+        title = context.command_path.removeprefix("sidestep ")
+        parts += [f"{mark} {title}", f"```\n{usage}\n```", text(command.help or "")]
+        parts.append(options(command, context))
+        if isinstance(command, click.Group):
+            parts += sections(command, context, mark + "#")
+    return parts
 
 
 def text(help_text: str) -> str:

@@ -8,8 +8,9 @@ import difflib
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -18,6 +19,7 @@ from sidestep.errors import SidestepError
 COMMANDS = {
     "demo": "Show a model that copies its training pictures, and guidance that stops it.",
     "sample": "Sample pictures from a model with a guidance rule.",
+    "bench": "Compare methods on the paper's scenarios, or on one that needs no data.",
     "report": "Write the HTML report of a run.",
     "doctor": "Say what is installed, what is missing and the line that installs it.",
     "methods": "List the methods by kind, with a line and a source each.",
@@ -52,17 +54,27 @@ class Stopped(Exception):
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command's module on demand and lists commands without importing."""
+    """A group that imports a command's module on demand and lists commands without importing.
+
+    `table` has a line for each command, in the order of a first session; the module of a command
+    is `prefix` and its name.
+    """
+
+    def __init__(
+        self, *args: Any, table: Mapping[str, str], prefix: str = "", **settings: Any
+    ) -> None:
+        super().__init__(*args, **settings)
+        self.table, self.prefix = table, prefix
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names in the order of a first session."""
-        return list(COMMANDS)
+        """The names in the order of the table."""
+        return list(self.table)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one command."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self.table:
             return None
-        command = import_module(f"sidestep.cli.{cmd_name}").command
+        command = import_module(f"sidestep.cli.{self.prefix}{cmd_name}").command
         assert isinstance(command, click.Command)
         return command
 
@@ -71,12 +83,12 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command of the arguments; a typo is answered with the nearest names."""
         name = args[0]
-        if name not in COMMANDS and not name.startswith("-"):
-            near = difflib.get_close_matches(name, COMMANDS, n=2)
+        if name not in self.table and not name.startswith("-"):
+            near = difflib.get_close_matches(name, self.table, n=2)
             hint = (
                 f"did you mean {' or '.join(near)}?"
                 if near
-                else f"known are {', '.join(COMMANDS)}."
+                else f"known are {', '.join(self.table)}."
             )
             raise click.UsageError(f"there is no command {name!r}; {hint}", ctx)
         return super().resolve_command(ctx, args)
@@ -84,10 +96,15 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, from the static lines above."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl(list(self.table.items()))
 
 
-@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    table=COMMANDS,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="sidestep")
 @click.option("--traceback", is_flag=True, help="Show where an error comes from, for bug reports.")
 @click.pass_context

@@ -221,8 +221,9 @@ def command(
 ) -> None:
     """Sample pictures from a model with a guidance rule.
 
-    MODEL is a folder in the layout of diffusers' StableDiffusionPipeline, or the word `embedded`
-    for the small model that comes with Sidestep. Settings that are not given have the rule's
+    MODEL is a folder in the layout of diffusers' StableDiffusionPipeline, the id of one on the
+    Hugging Face Hub such as OWNER/NAME, or the word `embedded` for the small model that comes with
+    Sidestep. Settings that are not given have the rule's
     defaults.
     """
     check_prompts(prompts)

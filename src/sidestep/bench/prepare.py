@@ -1,0 +1,168 @@
+"""Whether a scenario can run: what is there, what is missing and where it comes from.
+
+Nothing is fetched and nothing is copied: most of the data may not be passed on.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sidestep import registry
+from sidestep.adapters import checkpoints
+from sidestep.bench.generate import Report, silent
+from sidestep.bench.materials import image_folder, read_prompts
+from sidestep.bench.scenario import Embedded, Need, Scenario, StableDiffusionModel
+from sidestep.bench.sources import pictures
+from sidestep.errors import BadData, MissingExtra
+
+State = Literal["ready", "missing", "damaged"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing the scenario needs."""
+
+    path: str  # relative to the data folder
+    what: str
+    state: State
+    says: str  # what was found, or what to do
+    origin: str
+    licence: str
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """The answer of `prepare`."""
+
+    scenario: str
+    version: int
+    data: str | None
+    items: tuple[Item, ...]
+    prompts: int | None = None  # in the list that was found; None = there is none to read
+    prompts_published: int | None = None
+    prompts_with_reference: int | None = None  # with at least one readable image of their own
+    prompts_by_form: dict[str, int] | None = None  # verbatim, template, unknown
+    references: int | None = None  # readable reference images
+    unreadable: tuple[pictures.Unreadable, ...] = ()
+
+    @property
+    def ready(self) -> bool:
+        """Whether a run has everything it cannot do without."""
+        return all(item.state == "ready" for item in self.items if not item.optional)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        files = [one._asdict() for one in self.unreadable]
+        return asdict(self) | {"unreadable": files, "ready": self.ready}
+
+
+def prepare(scenario: Scenario, data: Path | None = None, report: Report = silent) -> Readiness:
+    """Look at the data of a scenario, every reference image included.
+
+    Raises BadData when the scenario needs a data folder and none is given.
+    """
+    software = _software(scenario)
+    if isinstance(scenario.prompts, Embedded):
+        return Readiness(scenario.name, scenario.version, None, software)
+    if data is None:
+        raise BadData(f"{scenario.name} needs data; give the folder to look in with --data DIR")
+    items = {need.path: _there(scenario, need, data) for need in scenario.needs}
+
+    def spoilt(path: str, says: str) -> None:
+        for name, item in items.items():
+            if item.state == "ready" and Path(path).is_relative_to(name):
+                items[name] = Item(**asdict(item) | {"state": "damaged", "says": says})
+
+    readable, refused = set[Path](), list[pictures.Unreadable]()
+    images, folder = image_folder(scenario, data), scenario.references
+    assert folder is not None
+    every = len(pictures.files(images))
+    for path, _ in pictures.read_all(images, 8, refused):
+        readable.add(path)
+        report("reference images", len(readable) + len(refused), every)
+    if images.is_dir() and not readable:
+        spoilt(folder.path, f"{images} has no readable image among {every}")
+    counts: dict[str, Any] = {}
+    try:
+        if (data / scenario.prompts.path).exists():
+            counts = _counts(read_prompts(scenario, data), readable)
+    except BadData as error:
+        spoilt(scenario.prompts.path, str(error))
+    wanted = scenario.prompts.count
+    if counts and wanted is not None and counts["prompts"] != wanted:
+        says = f"{counts['prompts']} prompts are there, and {wanted} were published"
+        spoilt(scenario.prompts.path, says)
+    return Readiness(
+        scenario.name,
+        scenario.version,
+        str(data),
+        (*items.values(), *software),
+        prompts_published=wanted,
+        references=len(readable) if images.is_dir() else None,
+        unreadable=tuple(refused),
+        **counts,
+    )
+
+
+def _there(scenario: Scenario, need: Need, data: Path) -> Item:
+    path, model = data / need.path, scenario.model
+    state: State = "ready" if path.exists() else "missing"
+    says = "found" if path.exists() else f"put it at {path}"
+    if isinstance(model, StableDiffusionModel) and need.path in (model.path, model.unet):
+        state, says = _model(model, need.path, path)
+    if state == "missing" and need.optional is not None:
+        says += f"; without it {need.optional}"
+    return Item(
+        need.path, need.what, state, says, need.origin, need.licence, need.optional is not None
+    )
+
+
+def _model(model: StableDiffusionModel, name: str, path: Path) -> tuple[State, str]:
+    hub = model.hub if name == model.path else None
+    if not path.exists():
+        if hub is not None and checkpoints.cached(hub):
+            return "ready", f"in the Hub's local cache, as {hub}"
+        other = f", or fetch it with: hf download {hub}" if hub is not None else ""
+        return "missing", f"put it at {path}{other}"
+    if name == model.unet:
+        parts = [] if (path / "config.json").is_file() else ["config.json"]
+    else:
+        # A UNet of its own takes the place of the pipeline's, which may then be absent.
+        parts = [p for p in checkpoints.missing_parts(path) if p != "unet" or not model.unet]
+    if parts:
+        return "damaged", f"{path} has no {', no '.join(parts)}; copy it again"
+    return "ready", "found"
+
+
+def _software(scenario: Scenario) -> tuple[Item, ...]:
+    """What has to be installed: for the pictures, and for what decides about copies."""
+    found = []
+    for what, load in (
+        ("diffusers and transformers, to sample", checkpoints.check_installed),
+        (f"the similarity recipe {scenario.metric.decides}", _loads(scenario.metric.decides)),
+    ):
+        try:
+            load()
+            state: State = "ready"
+            says = "installed"
+        except MissingExtra as error:
+            state, says = "missing", str(error)
+        found.append(Item("", what, state, says, "an optional package", "that of the package"))
+    return tuple(found)
+
+
+def _loads(recipe: str) -> Callable[[], Any]:
+    return lambda: registry.get(recipe, "similarity").load()()
+
+
+def _counts(prompts: Iterator[Any], readable: set[Path]) -> dict[str, Any]:
+    number = own = 0
+    forms = Counter[str]()
+    for prompt in prompts:
+        number += 1
+        own += any(path in readable for path in prompt.own)
+        forms[prompt.form or "unknown"] += 1
+    return {"prompts": number, "prompts_with_reference": own, "prompts_by_form": dict(forms)}

@@ -1,0 +1,15 @@
+"""`sidestep bench`: compare methods on scenarios."""
+
+import click
+
+from sidestep.cli.main import LazyGroup
+
+COMMANDS = {
+    "list": "List the scenarios that come with Sidestep.",
+    "prepare": "Say what a scenario needs, what is there and what is missing.",
+}
+
+
+@click.group("bench", cls=LazyGroup, table=COMMANDS, prefix="bench_")
+def command() -> None:
+    """Compare methods on the paper's scenarios, or on one that needs no data."""
