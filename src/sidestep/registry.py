@@ -76,6 +76,7 @@ ENTRIES = (
         "sidestep.guidance.interval:Interval",
         "guidance inside an interval of time, the conditional prediction outside it",
         "Kynkäänniemi et al., NeurIPS 2024, arXiv:2404.07724",
+        "kynkaanniemi2024",
     ),
     Entry(
         "probe",
@@ -131,6 +132,7 @@ ENTRIES = (
         "sidestep.mitigations.initial_noise:BatchwiseNoise",
         "move first noise to where the basin is left sooner, without gradients",
         HAN,
+        "han2025",
     ),
     Entry(
         "per-sample-noise",
@@ -138,6 +140,7 @@ ENTRIES = (
         "sidestep.mitigations.initial_noise:PerSampleNoise",
         "descend the gap over first noise, each sample until it meets a target",
         HAN,
+        "han2025",
     ),
     Entry(
         "sharpness-aware",
@@ -145,6 +148,7 @@ ENTRIES = (
         "sidestep.mitigations.sharpness:SharpnessAware",
         "descend the sharpness of the prompt's pull over first noise (SAIL)",
         "Jeon et al., ICML 2025, arXiv:2412.04140",
+        "jeon2025",
     ),
     Entry(
         "anti-memorization",
@@ -152,6 +156,7 @@ ENTRIES = (
         "sidestep.mitigations.antimemorization:AntiMemorization",
         "guide away from the nearest of one's own training pictures (AMG)",
         "Chen et al., CVPR 2024, arXiv:2404.00922",
+        "chen2024",
     ),
     Entry(
         "update-norm",
@@ -159,6 +164,7 @@ ENTRIES = (
         "sidestep.mitigations.update_norm:UpdateNorm",
         "experimental: hold updates inside the region of ordinary runs",
         "Huang et al., KDD 2026, arXiv:2605.22050; no official code",
+        "huang2026",
     ),
     Entry(
         "update-region",
@@ -166,6 +172,7 @@ ENTRIES = (
         "sidestep.mitigations.update_norm:Region",
         "experimental: the norms of ordinary runs, which update-norm holds a run to",
         "Huang et al., KDD 2026, arXiv:2605.22050; no official code",
+        "huang2026",
     ),
     Entry(
         "cads",
@@ -173,6 +180,7 @@ ENTRIES = (
         "sidestep.mitigations.cads:CADS",
         "hide the prompt behind noise early on and let it appear (CADS)",
         "Sadat et al., ICLR 2024, arXiv:2310.17347",
+        "sadat2024",
     ),
     Entry(
         "prompt-optimization",
@@ -180,6 +188,7 @@ ENTRIES = (
         "sidestep.mitigations.prompt_optimization:PromptOptimization",
         "change the prompt embeddings until the gap at the first step is small",
         "Wen et al., ICLR 2024, arXiv:2407.21720",
+        "wen2024",
     ),
     Entry(
         "attention-masking",
@@ -187,6 +196,7 @@ ENTRIES = (
         "sidestep.mitigations.cross_attention:AttentionMasking",
         "no cross-attention to the tokens after the prompt, more to the start token",
         "Ren et al., ECCV 2024, arXiv:2403.11052",
+        "ren2024",
     ),
     Entry(
         "spike-attenuation",
@@ -194,6 +204,7 @@ ENTRIES = (
         "sidestep.mitigations.guard:SpikeAttenuation",
         "calm the tokens that cross-attention spikes at (CA)",
         ZHAO,
+        "zhao2026",
     ),
     Entry(
         "guard",
@@ -201,6 +212,7 @@ ENTRIES = (
         "sidestep.mitigations.guard:Guard",
         "follow the prediction with calmed attention, push away from the one without",
         ZHAO,
+        "zhao2026",
     ),
     Entry(
         "neutral-padding",
@@ -208,6 +220,7 @@ ENTRIES = (
         "sidestep.mitigations.clip_padding:NeutralPadding",
         'pad prompts with "!" instead of copies of their end token, which is zeroed',
         KIM,
+        "kim2026",
     ),
     Entry(
         "padding-zeroed",
@@ -215,6 +228,7 @@ ENTRIES = (
         "sidestep.mitigations.clip_padding:PaddingZeroed",
         "zero the padding next to the prompt's end token",
         KIM,
+        "kim2026",
     ),
     Entry(
         "rewording",
@@ -222,6 +236,7 @@ ENTRIES = (
         "sidestep.mitigations.rewording:Rewording",
         "say given prompts instead of the ones that were asked for",
         CHEN,
+        "chen2025prss",
     ),
     Entry(
         "prompt-reanchoring",
@@ -229,6 +244,7 @@ ENTRIES = (
         "sidestep.mitigations.reanchoring:PromptReanchoring",
         "follow a modified prompt, push away from the original one (PRSS, part PR)",
         CHEN,
+        "chen2025prss",
     ),
     Entry(
         "memorizer",
@@ -279,6 +295,7 @@ ENTRIES = (
         "sidestep.similarity.sscd_published:PublishedSSCD",
         "SSCD from the authors' weights, with the preprocessing of a paper",
         "Pizzi et al., CVPR 2022",
+        "pizzi2022",
     ),
     Entry(
         "wen-mean",
@@ -286,6 +303,7 @@ ENTRIES = (
         "sidestep.similarity.aggregates:wen",
         "similarity: mean over a prompt's images, then over prompts",
         "Wen et al., ICLR 2024",
+        "wen2024",
     ),
     Entry(
         "nemo-median",
@@ -293,6 +311,7 @@ ENTRIES = (
         "sidestep.similarity.aggregates:nemo",
         "similarity: median over seeds, median and its deviation over prompts",
         "Hintersdorf et al., NeurIPS 2024",
+        "hintersdorf2024",
     ),
     Entry(
         "membench-top",
@@ -300,6 +319,7 @@ ENTRIES = (
         "sidestep.similarity.aggregates:membench",
         "similarity: closest seed, three closest, share above 0.5",
         "Hong et al., MemBench",
+        "hong2024",
     ),
     Entry(
         "dcr-top1",
@@ -307,6 +327,7 @@ ENTRIES = (
         "sidestep.similarity.aggregates:dcr",
         "similarity to the nearest training picture: mean, 95th percentile, share",
         "Somepalli et al., CVPR 2023",
+        "somepalli2022",
     ),
     Entry(
         "amg-top",
@@ -314,6 +335,7 @@ ENTRIES = (
         "sidestep.similarity.aggregates:amg",
         "similarity to the nearest training picture: highest, mean of the top 5 %",
         "Chen et al., CVPR 2024",
+        "chen2024",
     ),
     Entry(
         "clip-score",
@@ -321,6 +343,7 @@ ENTRIES = (
         "sidestep.adapters.clip:CLIPScore",
         "cosine of picture and original prompt under CLIP",
         "Radford et al., ICML 2021",
+        "radford2021",
     ),
     Entry(
         "lpips",
@@ -328,6 +351,7 @@ ENTRIES = (
         "sidestep.similarity.lpips:LPIPS",
         "perceptual distance between the seeds of a prompt: diversity",
         "Zhang et al., CVPR 2018",
+        "zhang2018",
     ),
     Entry(
         "fid",
@@ -335,6 +359,7 @@ ENTRIES = (
         "sidestep.similarity.inception:fid",
         "Fréchet distance of Inception features; for 10,000 pictures or more",
         "Heusel et al., NeurIPS 2017",
+        "heusel2017",
     ),
     Entry(
         "kid",
@@ -342,6 +367,7 @@ ENTRIES = (
         "sidestep.similarity.inception:kid",
         "kernel distance of Inception features, unbiased for few pictures",
         "Binkowski et al., ICLR 2018",
+        "binkowski2018",
     ),
     Entry(
         "auc",
@@ -356,6 +382,7 @@ ENTRIES = (
         "sidestep.similarity.detection:tpr_at_fpr",
         "memorized prompts found while at most 1 % of the others are",
         "Carlini et al., IEEE S&P 2022",
+        "carlini2022",
     ),
 )
 

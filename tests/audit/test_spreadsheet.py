@@ -1,20 +1,20 @@
 """CSV files hold what they were given, and nothing that a spreadsheet evaluates."""
 
 import csv
+import io
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidestep.audit.spreadsheet import safe, write
+from sidestep.audit.spreadsheet import safe, to_csv
 
 FORMULAS = ["=1+1", "+1", "-1", "@A1", "\t=1", "\r=1", "\n=1", "\uff1d1", "=cmd|' /C calc'!A0"]
 
 
-def test_formulas_are_text_and_numbers_stay_numbers(tmp_path):
+def test_formulas_are_text_and_numbers_stay_numbers():
     rows = [[f, -2.5, 3, None, True] for f in FORMULAS]
-    write(tmp_path / "t.csv", ["prompt", "-x", "n", "none", "yes"], rows)
-    with (tmp_path / "t.csv").open(newline="", encoding="utf-8") as file:
-        first, *read = csv.reader(file)
+    text = to_csv(["prompt", "-x", "n", "none", "yes"], rows)
+    first, *read = csv.reader(io.StringIO(text, newline=""))
     assert first == ["prompt", "'-x", "n", "none", "yes"]
     assert read == [[f"'{f}", "-2.5", "3", "", "True"] for f in FORMULAS]
 

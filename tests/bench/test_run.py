@@ -8,7 +8,8 @@ import pytest
 
 from sidestep.audit.records import read
 from sidestep.bench.generate import method
-from sidestep.bench.run import opened_by, run
+from sidestep.bench.run import run
+from sidestep.bench.work import opened_by
 from sidestep.errors import SidestepError
 from sidestep.guidance import Prediction
 from sidestep.sampling import NoiseSchedule

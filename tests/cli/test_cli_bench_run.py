@@ -11,30 +11,34 @@ from reference import toy_run
 
 from sidestep.audit.records import read
 from sidestep.bench.run import OtherRun
-from sidestep.cli.bench_run import command
+from sidestep.cli.main import cli
 
 
 @pytest.fixture(autouse=True)
 def scenario(monkeypatch):
-    """Stand in for `sidestep.bench.scenario`; the folder of data it was opened with."""
+    """Stand in for scenario and materials; the folder of data it was opened with."""
     opened = []
 
-    def open_scenario(scenario, data):
+    def open_scenario(scenario, data, report):
         opened.append(data)
+        header = {"model": {"name": "toy"}, "scenario": {"name": scenario.name, "version": 3}}
         return SimpleNamespace(
-            model=toy_run.Toy(), jobs=toy_run.JOBS, score=toy_run.score,
-            header={"model": {"name": "toy"}},
-        )  # fmt: skip
+            model=toy_run.Toy(), jobs=toy_run.JOBS, score=toy_run.score, header=header
+        )
 
+    sampling = SimpleNamespace(seed=0, steps=50)
     module = ModuleType("sidestep.bench.scenario")
-    module.load = lambda name: SimpleNamespace(name=name, version=3, methods=toy_run.METHODS[:2])
-    module.open_scenario = open_scenario
+    module.load = lambda name: SimpleNamespace(name=name, sampling=sampling)
+    materials = ModuleType("sidestep.bench.materials")
+    materials.methods = lambda scenario: {"toy": toy_run.METHODS[:2]}
+    materials.open_scenario = open_scenario
     monkeypatch.setitem(sys.modules, "sidestep.bench.scenario", module)
+    monkeypatch.setitem(sys.modules, "sidestep.bench.materials", materials)
     return opened
 
 
 def run(*arguments):
-    return command.main(list(map(str, arguments)), standalone_mode=False)
+    return cli.main(["bench", "run", *map(str, arguments)], standalone_mode=False, obj={})
 
 
 def test_a_scenario_ends_in_a_run_folder(tmp_path, monkeypatch, capsys, scenario):

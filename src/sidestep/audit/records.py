@@ -49,6 +49,8 @@ class Record:
     change: float | None = None  # pixel distance to plain guidance's picture of the same seed
     curve: str | None = None  # what the strengths of its method share
     strength: float | None = None
+    reached: bool = True  # every mitigation met its target before the first step
+    backward: int = 0  # passes backward through the network; each costs about two evaluations
     memory: int | None = None  # highest bytes of GPU memory while its unit was made; None on a CPU
     form: Form | None = None  # how lists of memorized prompts class the prompt; None = in none
     # By recipe, to the closest of the prompt's own training images; None where they are not known.

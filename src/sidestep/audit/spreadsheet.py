@@ -8,9 +8,6 @@ prompt may begin with one, so such text gets an apostrophe in front, which sprea
 import csv
 from collections.abc import Iterable, Sequence
 from io import StringIO
-from pathlib import Path
-
-from sidestep.audit.records import write_atomic
 
 Cell = str | int | float | bool | None
 # The last four are the full-width forms of the first four.
@@ -22,11 +19,11 @@ def safe(cell: Cell) -> Cell:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(STARTS) else cell
 
 
-def write(path: Path, headings: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
-    """Write a CSV file in UTF-8, every cell safe; None becomes an empty cell."""
+def to_csv(headings: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+    """The text of a CSV file, every cell safe; None becomes an empty cell."""
     text = StringIO(newline="")
     # All text in quotes: otherwise a carriage return inside of a cell would end its row.
     table = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
     table.writerow([safe(h) for h in headings])
     table.writerows([safe(cell) for cell in row] for row in rows)
-    write_atomic(path, text.getvalue())
+    return text.getvalue()

@@ -65,6 +65,8 @@ class Line:
     ordinary_r5: float | None
     ordinary_r5_change: float | None  # to plain guidance
     nfe: float  # per image, over all prompts
+    backward: float  # passes backward through the network per image, over all prompts
+    reached: float  # share of images whose mitigations met their targets, over all prompts
     seconds: float  # per image, over all prompts
     memory: int | None  # bytes of GPU memory at most; None on a CPU
     against_plain: dict[str, Change] | None  # by name in PAIRED; None without pairs
@@ -199,6 +201,8 @@ def _line(rows: list[Record], kind: Kind, plain: list[Record] | None) -> Line:
             float(np.mean([_numbers(a)[2] - _numbers(b)[2] for a, b in pairs])) if pairs else None
         ),
         nfe=float(np.mean([r.nfe for r in rows])),
+        backward=float(np.mean([r.backward for r in rows])),
+        reached=float(np.mean([r.reached for r in rows])),
         seconds=float(np.mean([r.seconds for r in rows])),
         memory=max(memory) if memory else None,
         against_plain=None if plain is None or rows is plain else changes_to(main, plain),

@@ -134,7 +134,8 @@ def method(
         settings["rule"] = as_dict(guide)
     if mitigations:
         settings["mitigations"] = [as_dict(m) for m in chain[changed:]]
-    return Method(label or _label(name, settings), name, settings, guide, chain, open_scale)
+    shown = label or _label(name, settings)
+    return Method(shown, name, settings, guide, chain, scale=open_scale)
 
 
 def _label(name: str, settings: Mapping[str, Any]) -> str:

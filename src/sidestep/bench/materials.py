@@ -14,9 +14,9 @@ from sidestep.adapters.stable_diffusion import StableDiffusion, load
 from sidestep.audit.records import Form
 from sidestep.bench import demo
 from sidestep.bench.generate import Job, Method, Model, Report, method, silent
-from sidestep.bench.run import Score
 from sidestep.bench.scenario import Compared, Embedded, Scenario, StableDiffusionModel
 from sidestep.bench.score import Asked, Images, Scorer, TextRecipe, embed
+from sidestep.bench.scored import Score
 from sidestep.bench.sources import pictures
 from sidestep.bench.sources.formats import Prompt, Prompts
 from sidestep.errors import BadData, BadScenario, MissingExtra
@@ -43,7 +43,10 @@ def methods(scenario: Scenario) -> dict[str, list[Method]]:
     for None, which TOML lacks. Raises SidestepError for a setting that a method does not have and
     BadScenario where two rows would share a folder.
     """
-    made = {c.label: [_method(c, s, scenario) for s in c.strengths] for c in scenario.methods}
+    made = {
+        c.label: [_method(c, number, scenario) for number in range(len(c.strengths))]
+        for c in scenario.methods
+    }
     slugs = Counter(how.slug for rows in made.values() for how in rows)
     slug, times = slugs.most_common(1)[0]
     if times > 1:
@@ -54,11 +57,14 @@ def methods(scenario: Scenario) -> dict[str, list[Method]]:
     return made
 
 
-def _method(compared: Compared, strength: dict[str, Any], scenario: Scenario) -> Method:
-    settings: dict[str, Any] = {k: None if v == "none" else v for k, v in strength.items()}
-    differ = [k for k in strength if any(s.get(k) != strength[k] for s in compared.strengths)]
-    label = " ".join([compared.label, *(f"{k}={_shown(strength[k])}" for k in differ)])
-    return method(compared.name, label, open_scale=scenario.sampling.scale, **settings)
+def _method(compared: Compared, number: int, scenario: Scenario) -> Method:
+    given = compared.strengths[number]
+    settings: dict[str, Any] = {k: None if v == "none" else v for k, v in given.items()}
+    differ = [k for k in given if any(s.get(k) != given[k] for s in compared.strengths)]
+    label = " ".join([compared.label, *(f"{k}={_shown(given[k])}" for k in differ)])
+    made = method(compared.name, label, open_scale=scenario.sampling.scale, **settings)
+    several = len(compared.strengths) > 1
+    return replace(made, curve=compared.label, strength=number + 1.0 if several else None)
 
 
 def _shown(value: Any) -> str:

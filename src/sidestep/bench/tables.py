@@ -1,11 +1,10 @@
 """A comparison as text: cells for people, Markdown, CSV and JSON for programs."""
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
+from sidestep.audit import spreadsheet
 from sidestep.bench.compare import Line
 
 
@@ -51,6 +50,8 @@ COLUMNS = (
     Cells("ordinary changed", lambda x: percent(x.ordinary_changed), 2),
     Cells("ordinary R@5", lambda x: percent(x.ordinary_r5), 3),
     Cells("NFE", lambda x: f"{x.nfe:.0f}", 4),
+    Cells("backward", lambda x: f"{x.backward:.0f}" if x.backward else "-", 6),
+    Cells("reached", lambda x: percent(x.reached), 7),
     Cells("s/image", lambda x: f"{x.seconds:.2f}", 7),
     Cells("MB", lambda x: "-" if x.memory is None else f"{x.memory / 1e6:.0f}", 6),
     Cells("copies against plain", change("copy_share"), 10),
@@ -83,22 +84,13 @@ def to_markdown(lines: Sequence[Line]) -> str:
 
 
 def to_csv(lines: Sequence[Line]) -> str:
-    """A CSV table, every number in full; text that a spreadsheet would run is quoted for it."""
-    memory = io.StringIO()
+    """A CSV table, every number in full; a label that a spreadsheet would run is defused."""
     flat = [_flat(row) for row in rows(lines)]
-    writer = csv.DictWriter(memory, list(dict.fromkeys(k for r in flat for k in r)))
-    writer.writeheader()
-    writer.writerows({k: _harmless(v) for k, v in row.items()} for row in flat)
-    return memory.getvalue()
+    names = list(dict.fromkeys(k for r in flat for k in r))
+    return spreadsheet.to_csv(names, [[row.get(name) for name in names] for row in flat])
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
     changes = row.pop("against_plain") or {}
     inner = {f"{name}_change_{k}": v for name, c in changes.items() for k, v in c.items()}
     return row | inner
-
-
-def _harmless(value: Any) -> Any:
-    # A label is somebody else's text; a spreadsheet runs what begins like a formula.
-    runs = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
-    return f"'{value}" if runs else value

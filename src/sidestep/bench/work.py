@@ -103,6 +103,8 @@ def records(unit: Unit, made: Batch, seed: int, memory: int | None) -> list[Reco
                 spread=None,
                 curve=how.curve,
                 strength=how.strength,
+                reached=made.reached[i],
+                backward=made.backward[i],
                 memory=memory,
             )
         )

@@ -7,6 +7,9 @@ from sidestep.cli.main import LazyGroup
 COMMANDS = {
     "list": "List the scenarios that come with Sidestep.",
     "prepare": "Say what a scenario needs, what is there and what is missing.",
+    "run": "Run a scenario: the same prompts and seeds with every method, scored.",
+    "compare": "Compare the methods of a run, or of several runs of one scenario.",
+    "curves": "Draw the methods of a run: copies and similarity against agreement, and cost.",
 }
 
 

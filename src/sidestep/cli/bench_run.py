@@ -12,7 +12,6 @@ from sidestep.cli._output import (
     print_json,
     print_paths,
     progress,
-    seed_option,
 )
 
 
@@ -38,7 +37,7 @@ def read_shard(ctx: click.Context, param: click.Parameter, value: str) -> Shard:
     metavar="DIR",
     help="Folder for the run.  [default: out/bench/SCENARIO]",
 )
-@seed_option
+@click.option("--seed", type=int, help="Seed of the run.  [default: the scenario's own]")
 @click.option(
     "--batch",
     type=click.IntRange(1, SIZE),
@@ -71,7 +70,7 @@ def command(
     name: str,
     data: Path | None,
     out: Path | None,
-    seed: int,
+    seed: int | None,
     batch: int,
     shard: Shard,
     engine: str,
@@ -86,8 +85,9 @@ def command(
     """
     if workers is not None and engine != "ray":
         raise click.UsageError("--workers is of the engine ray; add --engine ray")
+    from sidestep.bench.materials import methods, open_scenario
     from sidestep.bench.run import fill
-    from sidestep.bench.scenario import load, open_scenario
+    from sidestep.bench.scenario import load
     from sidestep.bench.work import serial
 
     scenario = load(name)
@@ -98,26 +98,25 @@ def command(
         make = on_ray(workers or 2)
     else:
         make = serial
-    material = open_scenario(scenario, data)
+    every = [how for rows in methods(scenario).values() for how in rows]
     prepare(out)
     with keeping(out), progress() as report:
+        material = open_scenario(scenario, data, report=report)
         records = fill(
             out,
             material.model,
             material.jobs,
-            scenario.methods,
-            seed=seed,
+            every,
+            seed=scenario.sampling.seed if seed is None else seed,
+            steps=scenario.sampling.steps,
             batch=batch,
             score=material.score,
             report=report,
-            header={
-                "scenario": {"name": scenario.name, "version": scenario.version},
-                **material.header,
-            },
+            header=material.header,
             engine=make,
             shard=shard,
         )
-    wanted = len(material.jobs) * len(scenario.methods)
+    wanted = len(material.jobs) * len(every)
     if as_json:
         print_json({"out": str(out), "records": len(records), "of": wanted})
         return
