@@ -12,7 +12,7 @@ from reference.records_of import folder, image
 
 from sidestep.bench import tables
 from sidestep.bench.compare import CHANGED, changes_to, compare, load
-from sidestep.cli import bench_compare
+from sidestep.cli.main import cli
 from sidestep.errors import BadRecords
 from sidestep.similarity.intervals import clopper_pearson
 
@@ -157,7 +157,8 @@ def test_foreign_records_in_a_folder_are_refused(tmp_path, run):
 
 
 def printed(capsys, *arguments):
-    assert bench_compare.command.main(list(map(str, arguments)), standalone_mode=False) is None
+    given = ["bench", "compare", *map(str, arguments)]
+    assert cli.main(given, standalone_mode=False, obj={}) is None
     return capsys.readouterr().out
 
 
@@ -191,4 +192,4 @@ def test_people_get_a_table(run, capsys, monkeypatch):
 
 def test_the_command_needs_a_folder():
     with pytest.raises(click.MissingParameter):
-        bench_compare.command.main([], standalone_mode=False)
+        cli.main(["bench", "compare"], standalone_mode=False, obj={})

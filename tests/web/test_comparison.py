@@ -9,7 +9,7 @@ from reference.records_of import folder, image
 
 from sidestep.bench.compare import compare, load
 from sidestep.bench.front import hypervolume
-from sidestep.cli import bench_curves
+from sidestep.cli.main import cli
 from sidestep.errors import BadRecords
 from sidestep.web import curves, drawing
 from sidestep.web.comparison import limits, render, verdict
@@ -109,7 +109,7 @@ def test_pictures_can_be_opened_and_are_not_empty(lines):
 
 def test_the_command_writes_a_page_and_pictures(run, tmp_path, capsys):
     out = tmp_path / "charts"
-    bench_curves.command.main([str(run), "--out", str(out)], standalone_mode=False)
+    cli.main(["bench", "curves", str(run), "--out", str(out)], standalone_mode=False, obj={})
     shown = capsys.readouterr().out
     for name in ("comparison.html", "curves.png", "curves-each.png", "cost.png"):
         assert str(out / name) in shown
@@ -118,5 +118,5 @@ def test_the_command_writes_a_page_and_pictures(run, tmp_path, capsys):
     assert (picture == (0x1F, 0x5F, 0xA8)).all(axis=2).sum() > 100  # the front is drawn
     with pytest.raises(BadRecords):
         arguments = [str(tmp_path / "no"), "--out", str(tmp_path / "new")]
-        bench_curves.command.main(arguments, standalone_mode=False)
+        cli.main(["bench", "curves", *arguments], standalone_mode=False, obj={})
     assert not (tmp_path / "new").exists()
