@@ -60,6 +60,8 @@ def test_a_scenario_loads_generates_and_scores(opened, tmp_path):
         assert record.agreement is None and record.nearest_image is None
     header = json.loads((tmp_path / "run.json").read_text())
     assert header["scenario"]["name"] == name
+    assert header["model"]["name"] == scenario.model.path
+    assert header["cut"]["recipe"] == "pixels-32" == records[0].recipe
     assert header["data"]["references"] == len(files)
     assert header["data"]["unreadable"] == 0
     # Where a machine keeps its data is nobody's business, and no reason to refuse a continuation.
@@ -181,7 +183,9 @@ def test_rows_that_would_share_a_folder_are_refused():
 @pytest.mark.slow
 def test_the_embedded_scenario_finds_the_copies_of_the_embedded_model(tmp_path):
     scenario = load("embedded")
-    ready = open_scenario(scenario)
+    # Pixels decide; the network beside them would take most of the time.
+    alone = msgspec.structs.replace(scenario.metric, beside=())
+    ready = open_scenario(msgspec.structs.replace(scenario, metric=alone))
     plain = methods(scenario)["plain"]
     records = fill(tmp_path, ready.model, ready.jobs[:8], plain, score=ready.score)
     # Plain guidance brings back nearly every scene; the card's measurement is in docs/.

@@ -40,6 +40,7 @@ def test_a_file_says_the_same_as_the_name(tmp_path):
         ("steps = 50", "step = 50", r"sampling: there is no field 'step'; did you mean steps"),
         ("steps = 50", 'steps = "50"', r"sampling\.steps: expected int, got str"),
         ("steps = 50\n", "", r"sampling: the field 'steps' is missing"),
+        ("steps = 50", "steps = 0", r"sampling\.steps: expected int >= 1"),
         ('"pairs"', '"pair"', r"prompts\.format is 'pair'; did you mean pairs\?"),
         ('"stable-diffusion"', '"sd"', r"model\.kind is 'sd'; known are embedded, stable-diff"),
         ("dpm-solver++2m", "ddim", r"sampling\.solver is 'ddim'; known are dpm-solver\+\+2m"),
@@ -60,6 +61,19 @@ def test_a_file_says_the_same_as_the_name(tmp_path):
 def test_what_a_scenario_cannot_say_is_answered_with_a_sentence(tmp_path, old, new, says):
     with pytest.raises(BadScenario, match=says):
         load(edited(tmp_path, old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("An image of {}", "An image", r"prompts: template is 'An image'; it must have \{\}"),
+        ("n01440764 =", '"../../x" =', r"the path 'imagenette2/train/\.\./\.\./x' leads out of"),
+        ("numpy_seed = 42", "numpy_seed = -1", r"prompts\.choose\.numpy_seed: expected int >= 0"),
+    ],
+)
+def test_classes_stay_in_their_folder_and_need_a_template(tmp_path, old, new, says):
+    with pytest.raises(BadScenario, match=says):
+        load(edited(tmp_path, old, new, "s2"))
 
 
 def test_the_embedded_model_takes_no_other_data(tmp_path):

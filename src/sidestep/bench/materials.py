@@ -145,8 +145,8 @@ def _from_data(
     header = _header(
         scenario,
         notes,
-        model={"name": scenario.name, "sha256": model.fingerprint},
-        cut={"recipe": metric.decides, "threshold": metric.cut, "source": metric.cut_source},
+        model=about_model(scenario, model),
+        cut={"recipe": recipes[0].name, "threshold": metric.cut, "source": metric.cut_source},
         data={
             "prompts": len(known),
             "prompts_with_reference": sum(bool(one.own) for one in known.values()),
@@ -215,6 +215,13 @@ def load_model(scenario: Scenario, data: Path, device: str = "cpu") -> StableDif
     source = folder if folder.is_dir() or model.hub is None else model.hub
     unet = data / model.unet if model.unet is not None else None
     return load(source, device, unet=unet, resolution=scenario.sampling.resolution)
+
+
+def about_model(scenario: Scenario, model: StableDiffusion) -> dict[str, str]:
+    """The model as a run header names it: not where a machine keeps it, but what is in it."""
+    assert isinstance(scenario.model, StableDiffusionModel)
+    parts = {"name": scenario.model.path, "unet": scenario.model.unet}
+    return {k: v for k, v in parts.items() if v is not None} | {"sha256": model.fingerprint}
 
 
 def _recipes(scenario: Scenario) -> tuple[list[Recipe], list[str]]:

@@ -54,9 +54,9 @@ class StableDiffusionModel(
 class Embedded(Part, frozen=True, kw_only=True, tag_field="format", tag="embedded"):
     """Captions of the embedded model: its targets, and ordinary ones over its vocabulary."""
 
-    target_draws: int
-    ordinary: int
-    ordinary_draws: int
+    target_draws: formats.Count
+    ordinary: formats.Count
+    ordinary_draws: formats.Count
 
 
 class References(Part, frozen=True, kw_only=True):
@@ -69,9 +69,9 @@ class Sampling(Part, frozen=True, kw_only=True):
     """How every picture is made."""
 
     solver: Solver
-    steps: int
+    steps: formats.Count
     scale: float  # of guidance, where a method leaves it open
-    resolution: int  # pixels
+    resolution: formats.Count  # pixels
     seed: int
 
 
@@ -121,7 +121,7 @@ class Scenario(Part, frozen=True, kw_only=True):
     format: int
     name: str
     title: str
-    version: int  # of its content: records of different versions are not mixed
+    version: formats.Count  # of its content: records of different versions are not mixed
     source: str
     notes: tuple[str, ...] = ()
     model: EmbeddedModel | StableDiffusionModel
@@ -173,6 +173,8 @@ class Scenario(Part, frozen=True, kw_only=True):
             found += [self.model.path, self.model.unet]
         if not isinstance(self.prompts, Embedded):
             found += [self.prompts.path, getattr(self.prompts, "types", None)]
+        if isinstance(self.prompts, formats.Classes):
+            found += [f"{self.prompts.path}/{folder}" for folder in self.prompts.names]
         found += [self.references.path if self.references else None]
         return [path for path in found if path is not None]
 

@@ -7,7 +7,7 @@ the data folder. `images` is the folder of reference images.
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -16,6 +16,8 @@ from sidestep.bench.sources import pictures
 from sidestep.bench.sources.text import cell, json_lines, json_object, lines, rows, text
 from sidestep.errors import BadData
 
+Count = Annotated[int, msgspec.Meta(ge=1)]
+NumpySeed = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
 FORMS: dict[str, Form] = {"VM": "verbatim", "TM": "template"}
 
 
@@ -30,8 +32,8 @@ class Prompt(NamedTuple):
 class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Prompts drawn with replacement by numpy's RandomState, as the paper's scripts draw them."""
 
-    count: int
-    numpy_seed: int
+    count: Count
+    numpy_seed: NumpySeed
 
 
 class Prompts(
@@ -41,8 +43,8 @@ class Prompts(
 
     path: str
     kind: Kind = "target"
-    count: int | None = None  # entries of the published list; None = not known
-    draws: int = 1  # pictures of each prompt
+    count: Count | None = None  # entries of the published list; None = not known
+    draws: Count = 1  # pictures of each prompt
     choose: Choice | None = None  # None = every prompt, in the order of the list
 
 
@@ -125,13 +127,18 @@ class Classes(Prompts, frozen=True, kw_only=True, tag="classes"):
     names: dict[str, str]
     template: str  # with {} for the class
 
+    def __post_init__(self) -> None:
+        """Refuse a template without a place for the class."""
+        if "{}" not in self.template:
+            raise ValueError(f"template is {self.template!r}; it must have {{}} for the class")
+
     def prompts(self, data: Path, images: Path) -> Iterator[Prompt]:
         """One per class."""
         for folder, name in self.names.items():
             if not (data / self.path / folder).is_dir():
                 raise BadData(f"{data / self.path} has no folder {folder} ({name})")
             own = tuple(pictures.files(images / folder)) if (images / folder).is_dir() else ()
-            yield Prompt(self.template.format(name), own)
+            yield Prompt(self.template.replace("{}", name), own)
 
 
 class Lines(Prompts, frozen=True, kw_only=True, tag="lines"):
