@@ -8,6 +8,7 @@ from bench import stand_ins
 
 from sidestep import registry
 from sidestep.adapters import checkpoints
+from sidestep.bench.materials import open_scenario
 from sidestep.bench.prepare import prepare
 from sidestep.bench.scenario import load
 from sidestep.errors import BadData, MissingExtra
@@ -111,6 +112,40 @@ def test_what_is_damaged_is_said_where_it_lies(tmp_path):
     (tmp_path / "checkpoint-20000/unet").mkdir(parents=True)
     says = one(prepare(load("s3"), tmp_path), "checkpoint-20000/unet").says
     assert says.endswith("has no config.json; copy it again")
+
+
+@pytest.mark.parametrize(
+    ("name", "gone", "need"),
+    [
+        ("s1", "laion_10k_random/laion_combined_captions.json", "laion_10k_random"),
+        ("s2", "imagenette2/train", "imagenette2"),
+        ("s2", "imagenette2/train/n03028079", "imagenette2"),
+    ],
+)
+def test_a_part_that_is_missing_inside_of_a_folder_is_named(tmp_path, name, gone, need):
+    stand_ins.MAKE[name](tmp_path)
+    target = tmp_path / gone
+    shutil.rmtree(target) if target.is_dir() else target.unlink()
+    answer = prepare(stand_ins.small(name), tmp_path)
+    assert not answer.ready and states(answer)[need] == "damaged"
+    assert one(answer, need).says.startswith(f"{target} is not there")
+
+
+def test_an_optional_list_that_is_damaged_would_stop_a_run(tmp_path):
+    stand_ins.s4(tmp_path)
+    (tmp_path / "memorized_laion_prompts.csv").write_text("Index,type\n111,VM\n")
+    answer = prepare(stand_ins.small("s4"), tmp_path)
+    assert [p for p, s in states(answer).items() if s != "ready"] == ["memorized_laion_prompts.csv"]
+    assert not answer.ready
+    with pytest.raises(BadData, match="there is no 'type'"):
+        open_scenario(stand_ins.small("s4"), tmp_path)
+
+
+def test_a_list_without_a_prompt_is_none(tmp_path):
+    stand_ins.s1(tmp_path)
+    (tmp_path / "laion_10k_random/laion_combined_captions.json").write_text("{}")
+    answer = prepare(stand_ins.small("s1"), tmp_path)
+    assert not answer.ready and one(answer, "laion_10k_random").says == "0 prompts are there"
 
 
 def test_a_unet_of_its_own_replaces_a_missing_one(tmp_path):

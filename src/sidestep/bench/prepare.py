@@ -50,8 +50,8 @@ class Readiness:
 
     @property
     def ready(self) -> bool:
-        """Whether a run has everything it cannot do without."""
-        return all(item.state == "ready" for item in self.items if not item.optional)
+        """Whether a run has everything it cannot do without, and nothing that would stop it."""
+        return all(i.state == "ready" or (i.optional and i.state == "missing") for i in self.items)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -76,6 +76,9 @@ def prepare(scenario: Scenario, data: Path | None = None, report: Report = silen
             if item.state == "ready" and Path(path).is_relative_to(name):
                 items[name] = Item(**asdict(item) | {"state": "damaged", "says": says})
 
+    for name in scenario.paths():
+        if name not in items and not (data / name).exists():
+            spoilt(name, f"{data / name} is not there; copy the whole folder")
     readable, refused = set[Path](), list[pictures.Unreadable]()
     images, folder = image_folder(scenario, data), scenario.references
     assert folder is not None
@@ -86,15 +89,16 @@ def prepare(scenario: Scenario, data: Path | None = None, report: Report = silen
     if images.is_dir() and not readable:
         spoilt(folder.path, f"{images} has no readable image among {every}")
     counts: dict[str, Any] = {}
+    wanted = scenario.prompts.count
     try:
         if (data / scenario.prompts.path).exists():
             counts = _counts(read_prompts(scenario, data), readable)
+            if not counts["prompts"] or counts["prompts"] != (wanted or counts["prompts"]):
+                published = f", and {wanted} were published" if wanted else ""
+                spoilt(scenario.prompts.path, f"{counts['prompts']} prompts are there{published}")
     except BadData as error:
-        spoilt(scenario.prompts.path, str(error))
-    wanted = scenario.prompts.count
-    if counts and wanted is not None and counts["prompts"] != wanted:
-        says = f"{counts['prompts']} prompts are there, and {wanted} were published"
-        spoilt(scenario.prompts.path, says)
+        named = [p for p in scenario.paths() if str(data / p) in str(error)]
+        spoilt(max(named, key=len), str(error))
     return Readiness(
         scenario.name,
         scenario.version,
