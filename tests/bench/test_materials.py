@@ -61,6 +61,13 @@ def test_a_scenario_loads_generates_and_scores(opened, tmp_path):
     header = json.loads((tmp_path / "run.json").read_text())
     assert header["scenario"]["name"] == name
     assert header["model"]["name"] == scenario.model.path
+    listed = [label for labels in header["compared"].values() for label in labels]
+    assert [r.rule for r in records[::2]] == listed[: len(rows)]
+    published = header["published"]
+    assert (published is None) == (name in ("s2", "s4"))
+    if name == "s3":
+        row = next(r for r in published["rows"] if r["method"] == "DTP")
+        assert row["values"]["similarity_p95"] == 0.5885 and row["confidence"] == "medium"
     assert header["cut"]["recipe"] == "pixels-32" == records[0].recipe
     assert header["data"]["references"] == len(files)
     assert header["data"]["unreadable"] == 0

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from sidestep import registry
@@ -247,6 +248,9 @@ def _header(scenario: Scenario, notes: Sequence[str], **about: Any) -> dict[str,
         "sampler": scenario.sampling.solver,
         "resolution": scenario.sampling.resolution,
         "notes": [*scenario.notes, *notes],
+        # For tables that put the strengths of a method together and others' numbers beside them.
+        "compared": {label: [m.label for m in rows] for label, rows in methods(scenario).items()},
+        "published": msgspec.to_builtins(scenario.published),
         **about,
     }
 

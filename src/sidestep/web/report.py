@@ -21,7 +21,8 @@ from sidestep.web.run import Run, load
 
 MAX_CURVES = 24  # drawn at most for one rule and kind of prompt
 MAX_CHARTS = 24  # rules with a chart at most
-OWN_PLACE = {"rules", "calibration", "versions", "references", "notes"}  # not in the facts list
+# Not in the list of facts: they have places of their own, or are for comparisons.
+OWN_PLACE = {"rules", "calibration", "versions", "references", "notes", "compared", "published"}
 
 
 class Chart(NamedTuple):
