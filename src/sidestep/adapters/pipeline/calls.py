@@ -115,8 +115,8 @@ class Call(ABC):
         """The pipeline has returned. Raises SidestepError if it left a call unanswered."""
 
     def close(self) -> None:
-        """Let go of everything but the generation."""
-        self.pipe, self.arguments, self._clock = None, {}, None
+        """Let go of everything but the generation: a kept handle must keep no network alive."""
+        self.__dict__ = {"generation": self.generation}
 
 
 def complete(uncond: Tensor, cond: Tensor, made: Sequence[Needs]) -> tuple[Tensor, Tensor]:

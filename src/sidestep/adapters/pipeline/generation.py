@@ -19,11 +19,11 @@ from sidestep.sampling.trace import Recorder, Trace
 
 
 class Step(NamedTuple):
-    """What one observed step leaves."""
+    """What one observed step leaves; its tensors stay where they are, one number a sample."""
 
     time: float
     gap: Tensor  # (B,), NaN where one prediction was computed
-    guided: Guided
+    guided: Guided  # its noise, (B, 1), means nothing
     both: Tensor  # (B,) bool, both predictions were computed
 
 
@@ -85,11 +85,10 @@ class Generation:
         if that is so for all samples the two are one tensor. `scale` is the pipeline's own, None
         if it is not known. `channels` of the first dimension after the batch are the prediction.
         """
-        both = torch.tensor([n.uncond and n.cond for n in made], device=self.device)
         self.plain += 2
         self.nfe = [n + m.uncond + m.cond for n, m in zip(self.nfe, made, strict=True)]
         if self._observing:
-            self._observe(uncond, cond, both, channels)
+            self._observe(uncond, cond, made, channels)
         if len(self.own_scales) < len(self.steps):
             self.own_scales.append(scale)
         guided = self.steps[-1].guided
@@ -98,21 +97,26 @@ class Generation:
         mask = own.view(-1, *[1] * (uncond.ndim - 1))
         return Collapsed(torch.where(mask, uncond, target), torch.where(mask, cond, target), own)
 
-    def _observe(self, uncond: Tensor, cond: Tensor, both: Tensor, channels: int | None) -> None:
+    def _observe(
+        self, uncond: Tensor, cond: Tensor, made: Sequence[Needs], channels: int | None
+    ) -> None:
+        """Ask the rule. It is shown the gap alone: a picture would be combined twice, and kept."""
         assert self._level is not None
-        # Up to a term that both share, which no difference of them sees.
-        u, c = (part[:, :channels].float() * self._level.unit for part in (uncond, cond))
-        prediction = Prediction(u, u if uncond is cond else c, self._level.time)
-        guided, self.state = self.rule.step(prediction, self.state)
-        gap = torch.where(both, prediction.gap, torch.nan)
-        self.steps.append(Step(self._level.time, gap, guided, both))
+        time, unit = self._level.time, self._level.unit
+        u = uncond[:, :channels]
+        c = u if uncond is cond else cond[:, :channels]
+        gap = Prediction(u, c, time).gap * unit
+        zero = torch.zeros_like(gap)[:, None]
+        seen = Prediction(zero, zero if u is c else gap[:, None], time)
+        guided, self.state = self.rule.step(seen, self.state)
+        both = torch.tensor([n.uncond and n.cond for n in made], device=self.device)
+        self.steps.append(Step(time, torch.where(both, gap, torch.nan), guided, both))
 
     def broken(self) -> int | None:
         """The first step at which a gap is not a finite number, None if all are."""
-        for index, step in enumerate(self.steps):
-            if bool((step.both & ~step.gap.isfinite()).any()):
-                return index
-        return None
+        lost = torch.stack([(step.both & ~step.gap.isfinite()).any() for step in self.steps])
+        found = lost.nonzero().flatten().tolist()
+        return found[0] if found else None
 
     def trace(self) -> Trace:
         """The record so far; a scale that is the pipeline's own and not known is NaN."""

@@ -44,6 +44,7 @@ class Hooked:
         module = self._module()
         if self._standin is not None and module is not None:
             self._standin.release(module)
+        self._standin = None  # it holds the network's own forward, and with it the network
 
     def is_on(self, module: Any) -> bool:
         """Whether these are the hooks on that network, compiled or not."""
