@@ -5,10 +5,10 @@ import warnings
 
 import pytest
 import torch
+from adapters.families import FAMILIES
+from adapters.families.base import Rows
 from adapters.tiny_sd import call, unet
-from diffusers import (
-    StableDiffusionPipeline,
-)
+from diffusers import StableDiffusionPipeline
 
 import sidestep
 from sidestep.adapters.pipeline import Layout
@@ -16,6 +16,7 @@ from sidestep.adapters.pipeline.layouts import CHECKED, PERTURBED, REFUSED, SAME
 from sidestep.errors import SidestepError, SidestepWarning
 
 STATIC = sidestep.Static(0.5)
+BY_NAME = {family.name: family for family in FAMILIES}
 
 
 def test_attaching_twice_is_a_sentence(pipe):
@@ -44,16 +45,57 @@ def test_a_replaced_network_is_noticed(pipe):
             call(pipe)
 
 
-def test_scale_one_changes_nothing_and_is_said_once(pipe):
-    stock = call(pipe, scale=1.0)
-    with sidestep.guide(pipe, STATIC) as run:
-        with pytest.warns(SidestepWarning, match="raise guidance_scale .now 1.0. above 1"):
-            assert torch.equal(call(pipe, scale=1.0), stock)
+# The last number is the scale above which the pipeline guides.
+INACTIVE = [
+    ("sd-text2img", "guidance_scale", 1.0, 1),
+    ("sd-text2img", "guidance_scale", 0.5, 1),
+    ("sd-text2img", "guidance_scale", 0.0, 1),
+    ("wan", "guidance_scale", 1.0, 1),
+    ("wan", "guidance_scale", 0.5, 1),
+    ("flux-true-cfg", "true_cfg_scale", 1.0, 1),
+    ("z-image", "guidance_scale", 0.0, 0),  # it counts from the conditional prediction
+]
+
+
+@pytest.mark.parametrize("name, argument, scale, least", INACTIVE)
+@pytest.mark.parametrize("rule", ["static", "dynamic"])
+def test_a_scale_that_is_no_guidance_changes_nothing_and_is_said_once(
+    name, argument, scale, least, rule
+):
+    family = BY_NAME[name]
+    made = family.build()
+
+    def run():
+        return family.call(made, [0, 1], steps=3, scale=scale)
+
+    stock = run()
+    with sidestep.guide(made, rule) as guide:
+        with pytest.warns(SidestepWarning, match=f"raise {argument} .now {scale}. above {least},"):
+            assert torch.equal(run(), stock)
         with warnings.catch_warnings():
             warnings.simplefilter("error", SidestepWarning)
-            call(pipe, scale=1.0)
+            assert torch.equal(run(), stock)
         with pytest.raises(SidestepError, match="there is no trace yet"):
-            run.trace  # noqa: B018
+            guide.trace  # noqa: B018
+
+
+@pytest.mark.parametrize("rule", ["static", "dynamic"])
+def test_without_a_negative_prompt_there_is_nothing_to_guide(rule):
+    family = BY_NAME["flux-true-cfg"]
+    made = family.build()
+    inputs = family.inputs(Rows((0, 1), frozenset(), torch.float32)) | dict(family.settings)
+    inputs = {k: v for k, v in inputs.items() if not k.startswith("negative")}
+
+    def run():
+        return made(
+            **inputs, true_cfg_scale=4.0, num_inference_steps=3, output_type="latent",
+            generator=torch.Generator().manual_seed(0),
+        )[0]  # fmt: skip
+
+    stock = run()
+    with sidestep.guide(made, rule):
+        with pytest.warns(SidestepWarning, match="give a negative prompt"):
+            assert torch.equal(run(), stock)
 
 
 def test_a_block_without_a_call_is_said(pipe):
@@ -70,10 +112,20 @@ def test_a_rule_that_never_opened_is_said(pipe):
     assert run.trace.nfe.tolist() == [6, 4]
 
 
-def test_predictions_that_are_no_numbers_are_an_error(pipe):
-    with torch.no_grad():
-        pipe.unet.conv_out.bias.fill_(torch.nan)
-    with sidestep.guide(pipe, "dynamic"), pytest.raises(SidestepError, match="not finite"):
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("rule", ["static", "dynamic"])
+def test_predictions_that_are_no_numbers_are_an_error(pipe, rule, value):
+    count = []
+
+    def spoil(module, args, output):
+        count.append(1)
+        answer = output[0].clone()
+        if len(count) == 4:  # the last step, of one sample, one of the two predictions
+            answer[-1] = value
+        return (answer, *output[1:])
+
+    pipe.unet.register_forward_hook(spoil)
+    with sidestep.guide(pipe, rule), pytest.raises(SidestepError, match="step 3 differ .* not fin"):
         call(pipe)
 
 

@@ -198,7 +198,8 @@ class Guide:
             self._tell(
                 f"{name} made no unconditional prediction, so there was nothing to guide and its "
                 f"pictures are its own; raise {self.layout.scale} (now "
-                f"{call.arguments.get(self.layout.scale)}) above 1, and give a negative prompt "
+                f"{call.arguments.get(self.layout.scale)}) above {1 - self.layout.shift:g}, and "
+                "give a negative prompt "
                 "where the pipeline asks for one"
             )
         elif (step := generation.broken()) is not None:

@@ -33,8 +33,8 @@ class Hooked:
         self._standin: _Forward | None = None
         # Compiled code must not be traced through the hooks: they decide at every step anew.
         self._handles = [
-            module.register_forward_pre_hook(_untraced(self._before), with_kwargs=True),
-            module.register_forward_hook(_untraced(self._after), with_kwargs=True),
+            module.register_forward_pre_hook(_untraced(self._before, 3), with_kwargs=True),
+            module.register_forward_hook(_untraced(self._after, 4), with_kwargs=True),
         ]
 
     def remove(self) -> None:
@@ -80,11 +80,15 @@ def _bare(module: Any) -> Any:
     return getattr(module, "_orig_mod", module)
 
 
-def _untraced(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A hook that compiled code does not trace and `copy.deepcopy` does not copy."""
+def _untraced(method: Callable[..., Any], count: int) -> Callable[..., Any]:
+    """A hook of that many arguments; compiled code does not trace it, nor `deepcopy` copy it.
+
+    Torch notes in two tables that a hook takes keyword arguments. To another thread that calls the
+    network in between, it is one that takes none: that call is not ours, and passes.
+    """
 
     def hook(*args: Any) -> Any:
-        return method(*args)
+        return method(*args) if len(args) == count else None
 
     made: Callable[..., Any] = torch.compiler.disable(hook)  # type: ignore[no-untyped-call]
     return made
@@ -97,6 +101,9 @@ class _Forward:
     then made in full, and the next one puts it back.
     """
 
+    # Threads that share a network share the one on it.
+    _lock = threading.Lock()
+
     def __init__(self, original: Callable[..., Any]) -> None:
         self.sidestep_original = original
         self._local = threading.local()
@@ -105,26 +112,28 @@ class _Forward:
     @classmethod
     def on(cls, module: Any) -> "_Forward":
         """The one on that network, put there if it is not."""
-        forward = vars(module).get("forward")
-        if isinstance(forward, cls):
-            return forward
-        held = getattr(forward, "__wrapped__", None)
-        made = held if isinstance(held, cls) else cls(module.forward)
-        if made is not held:
-            module.forward = made
-        return made
+        with cls._lock:
+            forward = vars(module).get("forward")
+            if isinstance(forward, cls):
+                return forward
+            held = getattr(forward, "__wrapped__", None)
+            if isinstance(held, cls):
+                return held
+            module.forward = made = cls(module.forward)
+            return made
 
     def release(self, module: Any) -> None:
         """Take it off; wrapped by another it stays below, and passes every call on."""
         original = self.sidestep_original
         own = getattr(original, "__func__", None) is type(module).forward
-        if vars(module).get("forward") is self:
-            if own:
-                del module.forward
-            else:
-                module.forward = original
-        elif vars(module).get("_old_forward") is self:
-            module._old_forward = original
+        with self._lock:
+            if vars(module).get("forward") is self:
+                if own:
+                    del module.forward
+                else:
+                    module.forward = original
+            elif vars(module).get("_old_forward") is self:
+                module._old_forward = original
 
     def give(self, output: Any) -> None:
         """Answer the next call of this thread with that."""
