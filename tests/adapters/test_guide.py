@@ -175,7 +175,7 @@ def test_half_precision_gaps_are_computed_in_float32(pipe, dtype):
     pipe.to(dtype)
     seen = []
     # So large that the square of a difference is no number of half precision.
-    pipe.unet.register_forward_hook(lambda *a: (a[2][0] * 3e3,) + a[2][1:])
+    pipe.unet.register_forward_hook(lambda *a: (a[2][0] * 3e3, *a[2][1:]))
     pipe.unet.register_forward_hook(lambda *a: seen.append(a[2][0].clone()))
     prompts = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
     with sidestep.guide(pipe, "dynamic") as run:

@@ -125,7 +125,10 @@ def test_predictions_that_are_no_numbers_are_an_error(pipe, rule, value):
         return (answer, *output[1:])
 
     pipe.unet.register_forward_hook(spoil)
-    with sidestep.guide(pipe, rule), pytest.raises(SidestepError, match="step 3 differ .* not fin"):
+    with (
+        sidestep.guide(pipe, rule),
+        pytest.raises(SidestepError, match=r"step 3 differ .* not fin"),
+    ):
         call(pipe)
 
 
