@@ -16,6 +16,7 @@ Kind = Literal[
     "sampler",
     "mitigation",
     "calibration",
+    "data",
     "model",
     "similarity",
     "metric",
@@ -245,6 +246,20 @@ ENTRIES = (
         "follow a modified prompt, push away from the original one (PRSS, part PR)",
         CHEN,
         "chen2025prss",
+    ),
+    Entry(
+        "embedded-targets",
+        "data",
+        "sidestep.bench.embedded:targets",
+        "the embedded model's 30 memorized pictures with captions, for anti-memorization",
+        "this project",
+    ),
+    Entry(
+        "embedded-region",
+        "data",
+        "sidestep.bench.embedded:region",
+        "norms of ordinary runs of the embedded model, for update-norm",
+        "this project",
     ),
     Entry(
         "memorizer",

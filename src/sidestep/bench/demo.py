@@ -43,11 +43,16 @@ def methods() -> list[Method]:
     ]
 
 
-def jobs(target_draws: int, ordinary: int, ordinary_draws: int = 1) -> list[Job]:
-    """The images to make: every target caption, and ordinary captions over the vocabulary."""
+def jobs(
+    target_draws: int, ordinary: int, ordinary_draws: int = 1, *, targets: int | None = None
+) -> list[Job]:
+    """The images to make: target captions, and ordinary captions over the vocabulary.
+
+    `targets` is how many of the target captions, from the first on; all if None.
+    """
     rows = [
         Job(target.caption, draw, "target")
-        for target in pictures.targets()
+        for target in pictures.targets()[:targets]
         for draw in range(target_draws)
     ]
     every = pictures.concepts()

@@ -109,7 +109,9 @@ def open_scenario(
 def _embedded(
     scenario: Scenario, asked: Embedded, device: str, texts: Sequence[TextRecipe], report: Report
 ) -> Material:
-    jobs = demo.jobs(asked.target_draws, asked.ordinary, asked.ordinary_draws)
+    jobs = demo.jobs(
+        asked.target_draws, asked.ordinary, asked.ordinary_draws, targets=asked.targets
+    )
     recipes, notes = _recipes(scenario)
     scorer, about = demo.embedded_scorer(CONTROLS, recipes, report)
     header = _header(scenario, notes, model=demo.about_model(), **about)

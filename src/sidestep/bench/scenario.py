@@ -54,6 +54,7 @@ class StableDiffusionModel(
 class Embedded(Part, frozen=True, kw_only=True, tag_field="format", tag="embedded"):
     """Captions of the embedded model: its targets, and ordinary ones over its vocabulary."""
 
+    targets: formats.Count
     target_draws: formats.Count
     ordinary: formats.Count
     ordinary_draws: formats.Count

@@ -10,7 +10,8 @@ from typing import Any
 from sidestep import registry
 from sidestep.errors import SidestepError
 
-KINDS: tuple[registry.Kind, ...] = ("rule", "schedule", "mitigation", "calibration")
+DATA: registry.Kind = "data"  # ready-made objects, too large to be written out
+KINDS: tuple[registry.Kind, ...] = ("rule", "schedule", "mitigation", DATA, "calibration")
 
 
 def as_dict(rule: Any) -> dict[str, Any]:
@@ -20,7 +21,10 @@ def as_dict(rule: Any) -> dict[str, Any]:
     either.
     """
     for entry in registry.entries(*KINDS):
-        if type(rule) is entry.load() and is_dataclass(rule):
+        if entry.kind == DATA:
+            if rule is entry.load()():
+                return {"name": entry.name}
+        elif type(rule) is entry.load() and is_dataclass(rule):
             settings = {f.name: _plain(getattr(rule, f.name)) for f in fields(rule)}
             return {"name": entry.name, **settings}
     known = ", ".join(e.name for e in registry.entries("rule"))
@@ -43,7 +47,11 @@ def from_dict(given: Mapping[str, Any]) -> Any:
         )
     settings = dict(given)
     name = str(settings.pop("name"))
-    kind = registry.get(name, *KINDS).load()
+    entry = registry.get(name, *KINDS)
+    kind = entry.load()
+    if entry.kind == DATA:
+        check_settings(name, settings, ())
+        return kind()
     check_settings(name, settings, [f.name for f in fields(kind)])  # type: ignore[arg-type]
     missing = [f.name for f in fields(kind) if _required(f) and f.name not in settings]  # type: ignore[arg-type]
     if missing:
@@ -59,7 +67,8 @@ def check_settings(name: str, given: Iterable[str], known: Iterable[str]) -> Non
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise SidestepError(
-            f"{name} has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}"
+            f"{name} has no setting {', '.join(unknown)}; "
+            f"it has {', '.join(sorted(known)) or 'none'}"
         )
 
 
