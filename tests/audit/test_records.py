@@ -25,6 +25,13 @@ def test_records_come_back_as_written(tmp_path):
     assert read(tmp_path / "r.jsonl") == rows
 
 
+def test_a_prompt_may_hold_any_separator(tmp_path):
+    # JSON leaves these as they are; str.splitlines would break the line at each.
+    rows = [replace(RECORD, prompt="a\u2028b\x85c\x0bd\ne\r\nf")]
+    append(tmp_path / "r.jsonl", rows)
+    assert read(tmp_path / "r.jsonl") == rows
+
+
 def test_a_file_cut_in_half_names_the_line(tmp_path):
     path = tmp_path / "r.jsonl"
     append(path, [RECORD, RECORD])

