@@ -1,6 +1,9 @@
 """Killed anywhere, on a full disk, in parts or in parallel: the same records as in one go."""
 
+import contextlib
 import errno
+import functools
+import itertools
 import json
 import multiprocessing
 import os
@@ -18,6 +21,7 @@ from reference import toy_run
 
 from sidestep.audit import marks
 from sidestep.audit.records import read, unmeasured
+from sidestep.bench import run as runner
 from sidestep.bench.run import OtherRun
 from sidestep.bench.units import Shard, units
 from sidestep.sampling.trace import Trace
@@ -72,6 +76,41 @@ def test_killed_at_random_points_it_ends_with_the_same_records(tmp_path, whole, 
         out = tmp_path / str(finished)
     toy_run.fill(out)
     assert result(out) == whole
+
+
+class Stop(BaseException):
+    """The process is gone."""
+
+
+def test_stopped_before_any_two_writes_it_ends_with_the_same_records(tmp_path, monkeypatch):
+    rename, room = os.replace, []
+
+    def replace(*paths):
+        if room:
+            room[0] -= 1
+            if room[0] < 0:
+                raise Stop
+        rename(*paths)
+
+    monkeypatch.setattr(marks.os, "replace", replace)
+    run = functools.partial(
+        runner.fill, model=toy_run.Toy(), jobs=toy_run.JOBS[:2], methods=toy_run.METHODS[:1],
+        score=toy_run.score, steps=2,
+    )  # fmt: skip
+    run(tmp_path / "whole")
+    ends = 0
+    # A run writes 10 files.
+    for stops in itertools.product(range(11), repeat=2):
+        out = tmp_path / "-".join(map(str, stops))
+        for stop in stops:
+            room[:] = [stop]
+            with contextlib.suppress(Stop):
+                run(out)
+                ends += 1
+        room.clear()
+        run(out)
+        assert result(out) == result(tmp_path / "whole")
+    assert 0 < ends < 121
 
 
 def test_a_disk_that_fills_up_anywhere_loses_one_unit_at_most(tmp_path, whole, monkeypatch):

@@ -80,8 +80,10 @@ def fill(
         raise OtherRun(_refusal(out, other))
     finished = Finished(out, methods, every, score)
     mine = shard.take(every)
-    if not other:
-        finished.add(u for u in mine if holds(out, u.mark, u.id))
+    kept = [] if other else [u for u in mine if holds(out, u.mark, u.id)]
+    if kept:
+        _claim(out, about)
+    finished.add(kept)
     left = [u for u in mine if u.number not in finished.numbers]
     watch = _Watch(mine, finished.numbers, report)
     if other and left:
@@ -89,8 +91,6 @@ def fill(
         make_unit(model, out, first, settings, watch, lambda: _start_over(out, about))
         watch.finish(first)
         finished.add([first])
-    if finished.numbers:
-        _claim(out, about)
     for unit in engine(model, out, left, settings, watch):
         if not finished.numbers:
             _claim(out, about)
