@@ -14,6 +14,7 @@ import sidestep
 from sidestep.adapters.pipeline import Layout
 from sidestep.adapters.pipeline.layouts import CHECKED, PERTURBED, REFUSED, SAME_LOOP
 from sidestep.errors import SidestepError, SidestepWarning
+from sidestep.guidance import Needs, Rule
 
 STATIC = sidestep.Static(0.5)
 BY_NAME = {family.name: family for family in FAMILIES}
@@ -191,6 +192,29 @@ def test_what_is_no_rule_is_refused(pipe, rule):
         sidestep.guide(pipe, rule)
     with pytest.raises(SidestepError, match="did you mean dynamic"):
         sidestep.guide(pipe, "dynamik")
+
+
+class Alternating(Rule[None]):
+    """A rule of somebody's own, which says nothing of single samples."""
+
+    def with_scale(self, scale):
+        return self
+
+    def init(self, batch, device="cpu"):
+        return None
+
+    def needs(self, time):
+        return Needs(cond=time < 0.5)
+
+    def step(self, prediction, state):
+        return sidestep.Constant(3.0 * (prediction.time < 0.5)).step(prediction, state)
+
+
+def test_a_rule_of_ones_own_inherits_and_needs_to_know_nothing_of_samples(pipe):
+    with sidestep.guide(pipe, Alternating()) as run:
+        call(pipe)
+    assert run.trace.scale.tolist() == [[0, 0], [0, 0], [3, 3], [3, 3]]
+    assert run.trace.nfe.tolist() == [6, 6]
 
 
 def test_times_for_another_batch_are_refused(pipe):

@@ -94,6 +94,7 @@ class Folder:
             transition=torch.tensor([-1 if r.transition is None else r.transition for r in rows]),
             fell_back=torch.tensor([r.opened_by == "fallback" for r in rows]),
             nfe=torch.full((len(rows),), 2 * STEPS),
+            plain=torch.full((len(rows),), 2 * STEPS),
         )
         (self.path / "traces").mkdir(exist_ok=True)
         made.save(self.path / f"traces/{slug(rule)}.safetensors")

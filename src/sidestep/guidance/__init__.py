@@ -3,7 +3,7 @@
 Needs torch and nothing else.
 """
 
-from sidestep.guidance.base import Guided, Needs, Prediction, Rule, combine, needs_each, take
+from sidestep.guidance.base import Guided, Needs, Prediction, Rule, combine, take
 from sidestep.guidance.constant import Constant
 from sidestep.guidance.dynamic import Dynamic
 from sidestep.guidance.interval import Interval
@@ -22,6 +22,5 @@ __all__ = [
     "Scheduled",
     "Static",
     "combine",
-    "needs_each",
     "take",
 ]

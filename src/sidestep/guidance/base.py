@@ -5,10 +5,11 @@ Shapes: B samples of shape S; every field of a state is per sample, (B,).
 """
 
 import math
+from abc import ABC, abstractmethod
 from ctypes import c_float
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -74,37 +75,31 @@ class Needs(NamedTuple):
 BOTH = Needs()
 
 
-class Rule(Protocol[S]):
-    """A guidance policy with explicit memory. Implementations are frozen dataclasses."""
+class Rule(ABC, Generic[S]):
+    """A guidance policy with explicit memory of type S. Implementations are frozen dataclasses."""
 
+    @abstractmethod
     def with_scale(self, scale: float) -> "Rule[S]":
         """The rule with its caller's scale where it leaves one open; itself if it leaves none.
 
         What is left open is the scale from the transition on.
         """
-        ...
 
+    @abstractmethod
     def init(self, batch: int, device: torch.device | str = "cpu") -> S:
         """State before the first step, for `batch` samples."""
-        ...
 
+    @abstractmethod
     def needs(self, time: float) -> Needs:
         """The predictions this rule needs at that time."""
-        ...
 
+    def needs_each(self, time: float, batch: int) -> list[Needs]:
+        """What each sample of a batch needs at that time; here all need what the rule needs."""
+        return [self.needs(time)] * batch
+
+    @abstractmethod
     def step(self, prediction: Prediction, state: S) -> tuple[Guided, S]:
         """Guide one step. Times must fall from call to call."""
-        ...
-
-
-def needs_each(rule: Rule[Any], time: float, batch: int) -> list[Needs]:
-    """What each sample of a batch needs at a time.
-
-    A rule whose samples differ says so in a method `needs_each(time)`; of any other all samples
-    need what the rule needs.
-    """
-    each = rule.needs_each(time) if hasattr(rule, "needs_each") else (rule.needs(time),)
-    return list(each) * (batch if len(each) == 1 else 1)
 
 
 def take(state: S, rows: Tensor) -> S:

@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from sidestep.guidance.base import Guided, Needs, Prediction, combine, only
+from sidestep.guidance.base import Guided, Needs, Prediction, Rule, combine, only
 from sidestep.guidance.schedules import OpenScale, check, scale_at
 
 
 @dataclass(frozen=True)
-class Constant:
+class Constant(Rule[None]):
     """The same guidance at every step.
 
     `scale` is a number, a `Scheduled` function of time, or None for the caller's own: the

@@ -20,6 +20,7 @@ from sidestep.guidance.base import (
     Guided,
     Needs,
     Prediction,
+    Rule,
     check_batch,
     check_time,
     combine,
@@ -39,7 +40,7 @@ class GapState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Dynamic:
+class Dynamic(Rule[GapState]):
     """Scale `before` up to the first local minimum of the gap, scale `after` from then on.
 
     A minimum counts if it lies at least the share `drop` below the highest gap so far (0 = the

@@ -16,6 +16,7 @@ from sidestep.guidance.base import (
     Guided,
     Needs,
     Prediction,
+    Rule,
     check_batch,
     check_time,
     combine,
@@ -26,7 +27,7 @@ from sidestep.guidance.schedules import OpenScale, Scale, check, scale_at
 
 
 @dataclass(frozen=True)
-class Static:
+class Static(Rule[torch.Tensor]):
     """Scale `before` while time > `time`, scale `after` from then on.
 
     `time` is a diffusion time in [0, 1] (0.5 = Stable Diffusion's t of 500), or a tuple with one
@@ -77,10 +78,11 @@ class Static:
             return only(scale_at(self.after, time))
         return BOTH
 
-    def needs_each(self, time: float) -> tuple[Needs, ...]:
+    def needs_each(self, time: float, batch: int) -> list[Needs]:
         """What the sample of each given time needs."""
         before, after = (only(scale_at(scale, time)) for scale in (self.before, self.after))
-        return tuple(after if single(time) <= own else before for own in self._times())
+        each = [after if _single(time) <= own else before for own in self._times()]
+        return each * batch if len(each) == 1 else each
 
     def step(self, prediction: Prediction, state: torch.Tensor) -> tuple[Guided, torch.Tensor]:
         """Guide one step. Raises ValueError if the state was made for another batch size."""

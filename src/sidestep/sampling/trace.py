@@ -29,14 +29,11 @@ class Trace:
     transition: Tensor  # (B,) int64, the step at which guidance came on, -1 = never
     fell_back: Tensor  # (B,) bool, it was a fallback that turned it on, for want of a signal
     nfe: Tensor  # (B,) int64, network evaluations made
-    # (B,) int64, those plain guidance makes. Two a step unless told: a solver may ask more often.
-    plain: Tensor = None  # type: ignore[assignment]
+    plain: Tensor  # (B,) int64, those that plain guidance makes over the same steps
 
     def __post_init__(self) -> None:
         """Refuse fields that do not belong to one run."""
         steps, batch = self.gap.shape if self.gap.ndim == 2 else (-1, -1)
-        if self.plain is None:
-            object.__setattr__(self, "plain", torch.full_like(self.nfe, 2 * max(steps, 0)))
         expected = {"time": (steps,), "gap": (steps, batch), "scale": (steps, batch)}
         for field in fields(self):
             shape, fit = tuple(getattr(self, field.name).shape), expected.get(field.name, (batch,))
@@ -133,6 +130,8 @@ class Recorder:
         self.transition = torch.full((batch,), -1, dtype=torch.int64)
         self.fell_back = torch.zeros(batch, dtype=torch.bool)
         self.nfe = torch.zeros(batch, dtype=torch.int64)
+        # Two a step; whoever records a solver that asks more often says how often it did.
+        self.plain = torch.full((batch,), 2 * len(times))
 
     def add(self, step: int, rows: Tensor, gap: Tensor, guided: Guided, nfe: Tensor | int) -> None:
         """Record one step of some rows."""
@@ -150,4 +149,6 @@ class Recorder:
 
     def trace(self) -> Trace:
         """The finished trace."""
-        return Trace(self.time, self.gap, self.scale, self.transition, self.fell_back, self.nfe)
+        return Trace(
+            self.time, self.gap, self.scale, self.transition, self.fell_back, self.nfe, self.plain
+        )

@@ -7,14 +7,13 @@ the bit. Weights that sum to 1 combine raw outputs as they combine noise predict
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from sidestep.adapters.levels import Level
-from sidestep.guidance.base import Guided, Needs, Prediction, Rule, combine, needs_each
+from sidestep.guidance.base import Guided, Needs, Prediction, Rule, combine
 from sidestep.sampling.trace import Recorder, Trace
 
 
@@ -62,7 +61,7 @@ class Generation:
     def needs(self, level: Level, held: bool) -> list[Needs]:
         """What each sample needs of an evaluation at that level."""
         decided = level if self._observed(level, held) or self._level is None else self._level
-        return needs_each(self.rule, decided.time, self.batch)
+        return self.rule.needs_each(decided.time, self.batch)
 
     def begin(self, level: Level, held: bool) -> list[Needs]:
         """The coming evaluation is at that level; what each sample needs of it."""
@@ -129,11 +128,10 @@ class Generation:
                 scale = torch.full_like(guided.scale, torch.nan if known is None else known)
                 guided = guided._replace(scale=torch.where(guided.on, scale, guided.scale))
             recorder.add(index, everyone, step.gap, guided, 0)
-        return replace(
-            recorder.trace(),
-            nfe=torch.tensor(self.nfe),
-            plain=torch.full((self.batch,), self.plain),
-        )
+        # Some evaluations belong to a step that is observed already.
+        recorder.nfe = torch.tensor(self.nfe)
+        recorder.plain = torch.full((self.batch,), self.plain)
+        return recorder.trace()
 
 
 def _at(scale: Tensor, uncond: Tensor, cond: Tensor) -> Tensor:

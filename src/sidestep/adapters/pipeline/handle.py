@@ -242,8 +242,9 @@ def _take_off(parts: list[Hooked]) -> None:
 
 def _rule(rule: str | Rule[Any]) -> Rule[Any]:
     made = registry.get(rule, "rule").load()() if isinstance(rule, str) else rule
-    if isinstance(made, type) or not all(hasattr(made, n) for n in ("init", "needs", "step")):
+    if not isinstance(made, Rule):
         raise TypeError(
-            f"rule is {made!r}; give a name such as 'dynamic' or a rule such as sidestep.Dynamic()"
+            f"rule is {made!r}; give a name such as 'dynamic' or a rule such as sidestep.Dynamic(); "
+            "one of your own inherits from sidestep.guidance.Rule"
         )
     return made
