@@ -21,9 +21,9 @@ class Step(NamedTuple):
     """What one observed step leaves; its tensors stay where they are, one number a sample."""
 
     time: float
-    gap: Tensor  # (B,), NaN where one prediction was computed
+    gap: Tensor  # (B,), of no meaning where one prediction was computed
     guided: Guided  # its noise, (B, 1), means nothing
-    both: Tensor  # (B,) bool, both predictions were computed
+    both: list[bool]  # of each sample: both predictions were computed
 
 
 class Collapsed(NamedTuple):
@@ -108,14 +108,15 @@ class Generation:
         zero = torch.zeros_like(gap)[:, None]
         seen = Prediction(zero, zero if u is c else gap[:, None], time)
         guided, self.state = self.rule.step(seen, self.state)
-        both = torch.tensor([n.uncond and n.cond for n in made], device=self.device)
-        self.steps.append(Step(time, torch.where(both, gap, torch.nan), guided, both))
+        self.steps.append(Step(time, gap, guided, [n.uncond and n.cond for n in made]))
 
     def broken(self) -> int | None:
         """The first step at which a gap is not a finite number, None if all are."""
-        lost = torch.stack([(step.both & ~step.gap.isfinite()).any() for step in self.steps])
-        found = lost.nonzero().flatten().tolist()
-        return found[0] if found else None
+        finite = torch.stack([step.gap for step in self.steps]).isfinite().tolist()
+        for index, (step, fine) in enumerate(zip(self.steps, finite, strict=True)):
+            if any(both and not ok for both, ok in zip(step.both, fine, strict=True)):
+                return index
+        return None
 
     def trace(self) -> Trace:
         """The record so far; a scale that is the pipeline's own and not known is NaN."""
@@ -127,7 +128,8 @@ class Generation:
                 known = self.own_scales[index]
                 scale = torch.full_like(guided.scale, torch.nan if known is None else known)
                 guided = guided._replace(scale=torch.where(guided.on, scale, guided.scale))
-            recorder.add(index, everyone, step.gap, guided, 0)
+            gap = torch.where(torch.tensor(step.both), step.gap.cpu(), torch.nan)
+            recorder.add(index, everyone, gap, guided, 0)
         # Some evaluations belong to a step that is observed already.
         recorder.nfe = torch.tensor(self.nfe)
         recorder.plain = torch.full((self.batch,), self.plain)

@@ -244,7 +244,7 @@ def _rule(rule: str | Rule[Any]) -> Rule[Any]:
     made = registry.get(rule, "rule").load()() if isinstance(rule, str) else rule
     if not isinstance(made, Rule):
         raise TypeError(
-            f"rule is {made!r}; give a name such as 'dynamic' or a rule such as sidestep.Dynamic(); "
-            "one of your own inherits from sidestep.guidance.Rule"
+            f"rule is {made!r}; give a name such as 'dynamic' or a rule such as "
+            "sidestep.Dynamic(); one of your own inherits from sidestep.guidance.Rule"
         )
     return made
