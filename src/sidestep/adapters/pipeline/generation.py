@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sidestep.adapters.levels import Level
 from sidestep.guidance.base import Guided, Needs, Prediction, Rule, combine
-from sidestep.sampling.trace import Recorder, Trace
+from sidestep.sampling.trace import Trace
 
 
 class Step(NamedTuple):
@@ -119,21 +119,28 @@ class Generation:
         return None
 
     def trace(self) -> Trace:
-        """The record so far; a scale that is the pipeline's own and not known is NaN."""
-        recorder = Recorder(self.batch, [step.time for step in self.steps])
-        everyone = torch.arange(self.batch)
-        for index, step in enumerate(self.steps):
-            guided = step.guided
-            if self.open:
-                known = self.own_scales[index]
-                scale = torch.full_like(guided.scale, torch.nan if known is None else known)
-                guided = guided._replace(scale=torch.where(guided.on, scale, guided.scale))
-            gap = torch.where(torch.tensor(step.both), step.gap.cpu(), torch.nan)
-            recorder.add(index, everyone, gap, guided, 0)
-        # Some evaluations belong to a step that is observed already.
-        recorder.nfe = torch.tensor(self.nfe)
-        recorder.plain = torch.full((self.batch,), self.plain)
-        return recorder.trace()
+        """The record so far, of one step at least; each field of all steps comes over at once.
+
+        A scale that is the pipeline's own and not known is NaN.
+        """
+        steps, nan = self.steps, torch.nan
+        gap, scale, on, fell_back = (
+            torch.stack(part).cpu()
+            for part in zip(*((s.gap, *s.guided[1:]) for s in steps), strict=True)
+        )
+        if self.open:
+            known = torch.tensor([nan if own is None else own for own in self.own_scales])
+            scale = torch.where(on, known[:, None], scale)
+        came_on, first = on.any(dim=0), on.int().argmax(dim=0)
+        return Trace(
+            time=torch.tensor([s.time for s in steps], dtype=torch.float64),
+            gap=torch.where(torch.tensor([s.both for s in steps]), gap, nan),
+            scale=scale,
+            transition=torch.where(came_on, first, -1),
+            fell_back=came_on & fell_back.gather(0, first[None])[0],
+            nfe=torch.tensor(self.nfe),
+            plain=torch.full((self.batch,), self.plain),
+        )
 
 
 def _at(scale: Tensor, uncond: Tensor, cond: Tensor) -> Tensor:

@@ -103,11 +103,12 @@ class Guide:
         `scale` is what was applied, the pipeline's own scale included; NaN where that is no number.
         Raises SidestepError before the first one.
         """
-        if self._call is None or self._call.generation is None:
+        generation = self._call.generation if self._call is not None else None
+        if generation is None or not generation.steps:
             raise SidestepError(
                 "there is no trace yet: the pipeline has made no guided generation; call it first"
             )
-        return self._call.generation.trace()
+        return generation.trace()
 
     def remove(self) -> None:
         """Put everything back as it was; a second time does nothing."""
