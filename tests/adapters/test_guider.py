@@ -198,15 +198,18 @@ def test_schedulers_that_evaluate_twice_are_observed_once(scheduler):
     # compares the evaluation's number with the number of steps.
     assert relative(immediate, family.by_hand(lambda *_: 7.5)) < ROUNDING
     ours = guider(family, sidestep.Static(time=0.5, before=0.0))
-    family.run(ours)
-    scale, time = ours.trace.scale[:, 0].tolist(), ours.trace.time.tolist()
-    assert len(scale) == len(family.pipe.scheduler.timesteps)
-    assert int(ours.trace.nfe[0]) == len(family.calls)
-    # The two evaluations of one step, or of one repeated timestep, are guided alike.
+    made, evaluations = family.run(ours), len(family.calls)
+    every = family.pipe.scheduler.timesteps.tolist()
     order = family.pipe.scheduler.order
-    if order == 2:
-        assert scale[0::2][: len(scale[1::2])] == scale[1::2]
-    for (t0, s0), (t1, s1) in zip(
-        zip(time, scale, strict=True), list(zip(time, scale, strict=True))[1:], strict=False
-    ):
-        assert order == 2 or t0 != t1 or s0 == s1
+
+    def decide(_, t, scheduler, gaps):
+        # The two evaluations of one step, or of one repeated timestep, are guided alike.
+        number = len(gaps) - 1
+        first = every[number - number % order]
+        return 7.5 if first <= 500 else 0.0
+
+    assert relative(made, family.by_hand(decide)) < ROUNDING
+    assert ours.trace.time.tolist() == sorted(set(ours.trace.time.tolist()), reverse=True)
+    assert len(ours.trace.time) == len(set(every))
+    assert int(ours.trace.nfe[0]) == evaluations < int(ours.trace.plain[0])
+    assert int(ours.trace.plain[0]) == 2 * len(every)

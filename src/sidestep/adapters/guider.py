@@ -15,6 +15,7 @@ from sidestep.adapters.levels import Clock
 from sidestep.adapters.stepper import Stepper
 from sidestep.errors import MissingExtra, SidestepError, SidestepWarning
 from sidestep.guidance import Constant, Rule
+from sidestep.guidance.base import BOTH
 from sidestep.guidance.config import as_dict, from_dict
 from sidestep.sampling.trace import Trace
 
@@ -68,6 +69,7 @@ class Guider(BaseGuidance):  # type: ignore[misc]  # diffusers ships no types
         self.guidance_rescale = guidance_rescale
         self.scheduler = scheduler
         self._run: Stepper | None = None
+        self._needs = BOTH  # of the evaluation that is coming
         self._clock: Clock | None = None  # of one generation
         self._position = -1  # where in the clock's timesteps the loop is
         self._warned = False
@@ -86,7 +88,7 @@ class Guider(BaseGuidance):  # type: ignore[misc]  # diffusers ships no types
 
         Raises SidestepError before the first one.
         """
-        if self._run is None or not self._run.rows:
+        if self._run is None or not self._run.steps:
             raise SidestepError("this guider has guided nothing yet; call the pipeline first")
         return self._run.trace()
 
@@ -122,7 +124,8 @@ class Guider(BaseGuidance):  # type: ignore[misc]  # diffusers ships no types
             self._run, self._position = Stepper(self._active()), -1
         assert self._run is not None
         self._position = self._find(clock.values, float(timestep))
-        self._run.begin(clock.at(self._position), new=not clock.held())
+        time = self._run.begin(clock.at(self._position), clock.held())
+        self._needs = self._run.rule.needs(time)
 
     def prepare_inputs(self, data: Mapping[str, Any]) -> list[Any]:
         """The inputs of the passes this step needs; a tuple holds (conditional, unconditional)."""
@@ -161,7 +164,7 @@ class Guider(BaseGuidance):  # type: ignore[misc]  # diffusers ships no types
                 "the guider got no prediction; a loop must call set_state(), run the network on "
                 "what prepare_inputs() returns and pass the answers"
             )
-        guided = self._run.decide(uncond, cond)
+        guided = self._run.decide(uncond, cond, [self._needs] * len(cond))
         shape = (-1, *[1] * (cond.ndim - 1))
         pred, on = cond, guided.on.view(shape)
         if cond is not uncond:
@@ -202,10 +205,8 @@ class Guider(BaseGuidance):  # type: ignore[misc]  # diffusers ships no types
         )
 
     def _passes(self) -> list[str]:
-        needs = self._run.needs if self._run else None
-        if needs is None:
-            return list(self._input_predictions)
-        return [n for n, made in zip(self._input_predictions, needs[::-1], strict=True) if made]
+        needs = self._needs[::-1]
+        return [n for n, made in zip(self._input_predictions, needs, strict=True) if made]
 
     def _batches(self, prepare: Callable[[int, str], Any]) -> list[Any]:
         return [prepare(self._input_predictions.index(name), name) for name in self._passes()]
@@ -228,9 +229,8 @@ class Guider(BaseGuidance):  # type: ignore[misc]  # diffusers ships no types
         )
         if not last:
             return
-        trace = self.trace
-        both = torch.tensor([row.needs == (True, True) for row in self._run.rows])  # type: ignore[union-attr]
-        broken = (~trace.gap.isfinite() & both[:, None]).any(dim=0)
+        assert self._run is not None
+        trace, broken = self.trace, self._run.lost().any(dim=0)
         if broken.any():
             _warn(
                 f"the network's predictions were not finite for {int(broken.sum())} of "

@@ -1,79 +1,117 @@
-"""A rule along a generation that somebody else loops: what it needs next, what it decides.
+"""A rule along a generation that somebody else loops: what it decided, step by step.
 
 One stepper for one generation. It sees noise levels and gaps, no pictures and no framework.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from sidestep.adapters.levels import Level
-from sidestep.guidance.base import BOTH, Guided, Needs, Prediction, Rule
+from sidestep.guidance.base import Guided, Needs, Prediction, Rule
 from sidestep.sampling.trace import Recorder, Trace
 
 
-class Row(NamedTuple):
-    """One step as it happened. Tensors stay where they were made: no copy waits for the device."""
+class Step(NamedTuple):
+    """What one observed step leaves; its tensors stay where they are, one number a sample."""
 
     time: float
-    gap: Tensor  # (B,) NaN where only one prediction was made
-    guided: Guided
-    needs: Needs
+    gap: Tensor  # (B,), NaN where one prediction was computed
+    guided: Guided  # its noise, (B, 1), means nothing
+    both: Tensor  # (B,) bool, both predictions were computed
 
 
 class Stepper:
-    """Asks a rule step by step and keeps what it said."""
+    """Asks a rule step by step and keeps what it said.
+
+    An evaluation of the network is not always a step: the second one of a second-order solver is
+    not, nor is one at a level that is not lower than the last (a scheduler that repeats a
+    timestep). A gap measured twice at one level is no minimum, so the decision of the step holds.
+    """
 
     def __init__(self, rule: Rule[Any]) -> None:
-        """Before the first step; the batch is known with the first prediction."""
+        """Before the first step; the batch is known by then or with the first predictions."""
         self.rule = rule
-        self.rows: list[Row] = []
-        self.needs = BOTH
-        self._level: Level | None = None
-        self._observed: Level | None = None  # the level of the last new decision
-        self._held: Guided | None = None
+        self.steps: list[Step] = []
+        self._level: Level | None = None  # of the last step
+        self._observing = False
         self._state: Any = None
+        self._nfe: list[int] = []
+        self._plain = 0
 
-    def begin(self, level: Level, *, new: bool = True) -> Needs:
-        """Go on to a level and say which predictions it needs.
+    def expect(self, batch: int, device: torch.device) -> None:
+        """So many samples are coming; raises ValueError where the rule is for another number."""
+        self._state = self.rule.init(batch, device)
+        self._nfe = [0] * batch
 
-        The decision of the last step is held, and nothing observed, where `new` is False (the
-        second evaluation of a second-order step) and where the noise has not become less (a
-        scheduler that repeats a timestep): a gap measured twice at one level is no minimum.
+    def time(self, level: Level, held: bool) -> float:
+        """The time at which the rule decides about an evaluation at that level.
+
+        `held` is whether the solver is in the middle of a step.
         """
-        self._level = level
-        last = self._observed
-        if last is None or (new and level.snr > last.snr):
-            self._observed, self._held = level, None
-            self.needs = self.rule.needs(level.time)
-        return self.needs
+        new = self._is_step(level, held)
+        return level.time if new or self._level is None else self._level.time
 
-    def decide(self, uncond: Tensor, cond: Tensor) -> Guided:
-        """The decision for predictions (B, *S) in the model's own units.
+    def begin(self, level: Level, held: bool) -> float:
+        """Go on to an evaluation at that level; the time at which the rule decides about it."""
+        time = self.time(level, held)
+        self._observing = self._is_step(level, held)
+        self._level = level if self._observing else self._level
+        return time
 
-        Where `begin` asked for one of them, pass it as both. `noise` of the result is empty; the
-        scale is what counts.
+    def _is_step(self, level: Level, held: bool) -> bool:
+        last = self._level
+        return last is None or (not held and level.snr > last.snr * (1 + 1e-6))
+
+    def decide(self, uncond: Tensor, cond: Tensor, made: Sequence[Needs]) -> Guided:
+        """The decision for predictions (B, *S) in the model's own units; its noise means nothing.
+
+        `made` says which of the two was computed for each sample; the other is a copy of it, and
+        if that is so for all samples the two are one tensor. Raises ValueError before `begin`.
         """
         if self._level is None:
             raise ValueError("there is no step to decide on; call begin() with its level first")
-        time, unit = self._level.time, self._level.unit
-        gap = Prediction(uncond, cond, time).gap * unit
-        if self._held is None:
-            if self._state is None and not self.rows:
-                self._state = self.rule.init(len(cond), cond.device)
-            zero = torch.zeros_like(gap)[:, None]
-            one_branch = cond is uncond
-            seen = Prediction(zero, zero if one_branch else gap[:, None], time)
-            self._held, self._state = self.rule.step(seen, self._state)
-        self.rows.append(Row(time, gap, self._held, self.needs))
-        return self._held
+        if not self._nfe:
+            self.expect(len(cond), cond.device)
+        self._plain += 2
+        self._nfe = [n + m.uncond + m.cond for n, m in zip(self._nfe, made, strict=True)]
+        if self._observing:
+            self._observe(uncond, cond, made)
+        return self.steps[-1].guided
 
-    def trace(self) -> Trace:
-        """What happened so far; every evaluation of the network is a step of its own."""
-        batch = len(self.rows[0].gap) if self.rows else 0
-        recorder = Recorder(batch, [row.time for row in self.rows])
-        for step, row in enumerate(self.rows):
-            nfe = row.needs.uncond + row.needs.cond
-            recorder.add(step, torch.arange(batch), row.gap, row.guided, nfe)
+    def _observe(self, uncond: Tensor, cond: Tensor, made: Sequence[Needs]) -> None:
+        """Ask the rule. It is shown the gap alone: a picture would be combined twice, and kept."""
+        assert self._level is not None
+        time = self._level.time
+        gap = Prediction(uncond, cond, time).gap * self._level.unit
+        zero = torch.zeros_like(gap)[:, None]
+        seen = Prediction(zero, zero if uncond is cond else gap[:, None], time)
+        guided, self._state = self.rule.step(seen, self._state)
+        both = torch.tensor([n.uncond and n.cond for n in made], device=gap.device)
+        self.steps.append(Step(time, torch.where(both, gap, torch.nan), guided, both))
+
+    def lost(self) -> Tensor:
+        """Where a gap that should be there is not a finite number, (T, B) bool."""
+        return torch.stack([step.both & ~step.gap.isfinite() for step in self.steps])
+
+    def trace(self, own: Sequence[float | None] | None = None) -> Trace:
+        """The record so far, a row for each step; evaluations between steps are counted.
+
+        `own` is the scale at which the loop itself guides from the transition on, at each step,
+        for a rule that leaves it to the loop; None where it is not known, which leaves NaN.
+        """
+        batch = len(self._nfe)
+        recorder = Recorder(batch, [step.time for step in self.steps])
+        everyone = torch.arange(batch)
+        for index, step in enumerate(self.steps):
+            guided = step.guided
+            if own is not None:
+                known = own[index]
+                scale = torch.full_like(guided.scale, torch.nan if known is None else known)
+                guided = guided._replace(scale=torch.where(guided.on, scale, guided.scale))
+            recorder.add(index, everyone, step.gap, guided, 0)
+        recorder.nfe = torch.tensor(self._nfe, dtype=torch.int64)
+        recorder.plain = torch.full((batch,), self._plain)
         return recorder.trace()

@@ -20,6 +20,7 @@ from sidestep.guidance.base import (
     Guided,
     Needs,
     Prediction,
+    Rule,
     check_time,
     combine,
     only,
@@ -29,7 +30,7 @@ from sidestep.guidance.schedules import Scale, check, scale_at
 
 
 @dataclass(frozen=True)
-class Interval:
+class Interval(Rule[None]):
     """The scale `scale` while stop < time <= start, the conditional prediction before and after.
 
     Times lie in [0, 1], 1 = noise, and are compared in float32. `scale` is a number or `Scheduled`,

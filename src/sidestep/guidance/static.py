@@ -81,7 +81,7 @@ class Static(Rule[torch.Tensor]):
     def needs_each(self, time: float, batch: int) -> list[Needs]:
         """What the sample of each given time needs."""
         before, after = (only(scale_at(scale, time)) for scale in (self.before, self.after))
-        each = [after if _single(time) <= own else before for own in self._times()]
+        each = [after if single(time) <= own else before for own in self._times()]
         return each * batch if len(each) == 1 else each
 
     def step(self, prediction: Prediction, state: torch.Tensor) -> tuple[Guided, torch.Tensor]:

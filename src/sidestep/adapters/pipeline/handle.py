@@ -104,7 +104,7 @@ class Guide:
         Raises SidestepError before the first one.
         """
         generation = self._call.generation if self._call is not None else None
-        if generation is None or not generation.steps:
+        if generation is None or not generation.stepper.steps:
             raise SidestepError(
                 "there is no trace yet: the pipeline has made no guided generation; call it first"
             )
@@ -195,7 +195,7 @@ class Guide:
                 f"{name} returned without a call of its {' or '.join(self._hooked)} that guidance "
                 "could see; something runs in its place, or the run had no steps"
             )
-        elif generation is None or not generation.steps:
+        elif generation is None or not generation.stepper.steps:
             self._tell(
                 f"{name} made no unconditional prediction, so there was nothing to guide and its "
                 f"pictures are its own; raise {self.layout.scale} (now "
