@@ -24,6 +24,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from sidestep.bench.units import SIZE
 from sidestep.cli.main import Stopped
 from sidestep.errors import SidestepError
 
@@ -31,6 +32,13 @@ BETWEEN = 2  # blanks between two columns: a cell's padding and the table style'
 Report = Callable[[str, int, int], None]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+batch_option = click.option(
+    "--batch",
+    type=click.IntRange(1, SIZE),
+    default=16,
+    show_default=True,
+    help="Pictures made at once: a matter of speed and memory, not of what is drawn.",
+)
 seed_option = click.option(
     "--seed",
     type=int,

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
-from sidestep.bench.units import SIZE, Shard
+from sidestep.bench.units import Shard
 from sidestep.cli._output import (
+    batch_option,
     json_option,
     keeping,
     prepare,
@@ -38,13 +39,7 @@ def read_shard(ctx: click.Context, param: click.Parameter, value: str) -> Shard:
     help="Folder for the run.  [default: out/bench/SCENARIO]",
 )
 @click.option("--seed", type=int, help="Seed of the run.  [default: the scenario's own]")
-@click.option(
-    "--batch",
-    type=click.IntRange(1, SIZE),
-    default=16,
-    show_default=True,
-    help="Pictures made at once: a matter of speed and memory, not of what is drawn.",
-)
+@batch_option
 @click.option(
     "--shard",
     metavar="i/N",

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sidestep import registry
-from sidestep.bench.units import SIZE
 from sidestep.cli._output import (
     Column,
+    batch_option,
     json_option,
     keeping,
     prepare,
@@ -185,13 +185,7 @@ def rule_names() -> list[str]:
     help="Pictures per prompt, each from its own noise.",
 )
 @seed_option
-@click.option(
-    "--batch",
-    type=click.IntRange(1, SIZE),
-    default=16,
-    show_default=True,
-    help="Pictures made at once: a matter of speed and memory, not of what is drawn.",
-)
+@batch_option
 @click.option(
     "--cut",
     is_flag=True,
