@@ -1,11 +1,12 @@
 """Records survive a round trip, and a damaged file is answered with its line."""
 
+import gzip
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from sidestep.audit.records import Record, append, read
+from sidestep.audit.records import Record, append, file_of, read, to_lines
 from sidestep.audit.summary import row
 from sidestep.errors import BadRecords
 
@@ -76,3 +77,16 @@ def test_a_summary_row_is_what_a_loop_over_the_records_counts():
 def test_unscored_records_have_no_summary():
     with pytest.raises(ValueError, match="scored"):
         row([replace(RECORD, copy=None)])
+
+
+def test_packed_records_are_read_too_and_a_cut_file_is_a_sentence(tmp_path):
+    (tmp_path / "records.jsonl").write_text(to_lines([RECORD]), encoding="utf-8")
+    assert file_of(tmp_path) == tmp_path / "records.jsonl"
+    packed = tmp_path / "records.jsonl.gz"
+    packed.write_bytes(gzip.compress(to_lines([RECORD, RECORD]).encode()))
+    assert file_of(tmp_path) == packed
+    assert read(packed) == [RECORD, RECORD]
+    for broken in (packed.read_bytes()[:-9], b"not gzip", b""):
+        packed.write_bytes(broken)
+        with pytest.raises(BadRecords, match=r"records\.jsonl\.gz"):
+            read(packed)

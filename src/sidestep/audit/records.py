@@ -5,8 +5,10 @@ files named by the records), `traces/` (one safetensors file per rule) and `unit
 unit left, with its done-mark).
 """
 
+import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -77,8 +79,14 @@ def to_lines(records: Iterable[Record]) -> str:
     return "".join(row + "\n" for row in rows)
 
 
+def file_of(folder: Path) -> Path:
+    """The records of a run folder: records.jsonl, or its gzip where somebody packed it."""
+    packed = folder / "records.jsonl.gz"
+    return packed if packed.is_file() else folder / "records.jsonl"
+
+
 def read(path: Path) -> list[Record]:
-    """Every record of a file; raises BadRecords with the line that does not fit."""
+    """Every record of a file, packed with gzip or not; BadRecords names the line that is wrong."""
     return list(_parse(path))
 
 
@@ -86,8 +94,10 @@ def _parse(path: Path) -> Iterator[Record]:
     names = {f.name for f in fields(Record)}
     try:
         # Not splitlines: a prompt may hold a separator that JSON leaves as it is.
-        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        data = path.read_bytes()
+        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
+        lines = text.removesuffix("\n").split("\n")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise BadRecords(
             f"{path} cannot be read ({error}); give the records.jsonl of a run"
         ) from error

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import bootstrap
 
-from sidestep.audit.records import Kind, Record, read, unmeasured
+from sidestep.audit.records import Kind, Record, file_of, read, unmeasured
 from sidestep.audit.summary import row
 from sidestep.bench.header import bound
 from sidestep.errors import BadRecords
@@ -134,7 +134,7 @@ def _same_run(folders: Sequence[Path], headers: Sequence[Mapping[str, Any]]) -> 
 
 
 def _records(folder: Path, header: Mapping[str, Any]) -> list[Record]:
-    file = folder / "records.jsonl"
+    file = file_of(folder)
     if not file.exists() and (folder / "units").is_dir():
         raise BadRecords(
             f"{folder} holds a part of a run that is not scored yet. Copy the folders of all "
