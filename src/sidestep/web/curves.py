@@ -128,7 +128,7 @@ def cost(lines: Sequence[Line], palette: Palette = LIGHT) -> Figure:
         figure = drawing.figure(9.6, 1.0 + 0.34 * len(made))
         ordinary = [x for x in lines if x.ordinary_r5 is not None]
         panels: list[tuple[str, Callable[[Line], float | None]]] = [
-            ("network evaluations per image", lambda x: x.nfe),
+            ("evaluations per image", lambda x: x.nfe),
             ("seconds per image", lambda x: x.seconds),
         ]
         if ordinary:
