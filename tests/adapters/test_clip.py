@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from adapters import tiny_clip
 from PIL import Image
 
 from sidestep.adapters.clip import BACKBONES, CLIPScore
 from sidestep.errors import BadModel
-from sidestep.models import embedded
 
 PROMPTS = ["a fox", "a ship on the sea", "a fox"]
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -15,23 +15,7 @@ MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    from transformers import AutoTokenizer, CLIPConfig, CLIPImageProcessorPil, CLIPModel
-
-    path = tmp_path_factory.mktemp("clip") / "tiny-clip"
-    tokenizer = AutoTokenizer.from_pretrained(embedded.folder() / "tokenizer")
-    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
-             "num_attention_heads": 2}  # fmt: skip
-    text = {**small, "vocab_size": len(tokenizer), "max_position_embeddings": 20,
-            "bos_token_id": tokenizer.bos_token_id,
-            "eos_token_id": tokenizer.eos_token_id}  # fmt: skip
-    vision = {**small, "image_size": 32, "patch_size": 8}
-    torch.manual_seed(0)
-    model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=12))
-    for part in (model, tokenizer):
-        part.save_pretrained(path)
-    size = {"shortest_edge": 32}
-    CLIPImageProcessorPil(size=size, crop_size={"height": 32, "width": 32}).save_pretrained(path)
-    return path
+    return tiny_clip.save(tmp_path_factory.mktemp("clip") / "tiny-clip")
 
 
 @pytest.fixture(scope="module")

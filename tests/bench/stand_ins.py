@@ -5,7 +5,8 @@ import json
 
 import msgspec
 import numpy as np
-from adapters import tiny_sd
+import torch
+from adapters import tiny_clip, tiny_sd
 from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -80,11 +81,31 @@ def s4(data):
         table.writerow([1, rows[1][0], "unused", "VM", 0.8, 0.9, 222])
 
 
+class Descriptors(torch.nn.Module):
+    """In the place of SSCD's network: averages of a grid, mixed at random."""
+
+    def __init__(self):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.register_buffer("mix", torch.randn(48, 1024, generator=generator))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.adaptive_avg_pool2d(x, (4, 4)).flatten(1) @ self.mix
+
+
+def measures(name, data):
+    """The weights that the scenario measures with."""
+    metric = load(name).metric
+    torch.jit.script(Descriptors()).save(str(data / metric.decides.path))
+    for one in metric.text:
+        tiny_clip.save(data / one.path)
+
+
 MAKE = {"s1": s1, "s2": s2, "s3": s3, "s4": s4}
 
 
-def small(name, count=None):
-    """The scenario of the package, for small pictures, few steps and pixels as its recipe."""
+def short(name, count=None):
+    """The scenario of the package, for small pictures and few steps."""
     scenario = load(name)
     replace = msgspec.structs.replace
     prompts = replace(scenario.prompts, count=count)
@@ -94,5 +115,25 @@ def small(name, count=None):
         scenario,
         prompts=prompts,
         sampling=replace(scenario.sampling, resolution=SIDE, steps=3),
-        metric=replace(scenario.metric, decides="pixels", beside=()),
+        methods=tuple(_quick(how) for how in scenario.methods),
+    )
+
+
+def _quick(how):
+    """Descents that random weights never finish would take all the time there is."""
+    if how.name not in ("per-sample-noise", "sharpness-aware"):
+        return how
+    few = {"limit": 1} | ({"candidates": 2} if how.name == "sharpness-aware" else {})
+    return msgspec.structs.replace(how, strengths=tuple(s | few for s in how.strengths))
+
+
+def small(name, count=None):
+    """The same with pixels as its only measure, which needs no weights."""
+    scenario = short(name, count)
+    metric, replace = scenario.metric, msgspec.structs.replace
+    own = {metric.decides.path, *(one.path for one in metric.text)}
+    return replace(
+        scenario,
+        metric=replace(metric, decides="pixels", beside=(), text=()),
+        needs=tuple(need for need in scenario.needs if need.path not in own),
     )

@@ -11,7 +11,8 @@ import pytest
 from reference.records_of import folder, image
 
 from sidestep.bench import tables
-from sidestep.bench.compare import CHANGED, changes_to, compare, load
+from sidestep.bench.compare import CHANGED, compare, load
+from sidestep.bench.paired import changes_to
 from sidestep.cli.main import cli
 from sidestep.errors import BadRecords
 from sidestep.similarity.intervals import clopper_pearson
@@ -187,7 +188,7 @@ def test_people_get_a_table(run, capsys, monkeypatch):
     assert len(table) == 4
     assert table[3].startswith("| =static\\|x | 18 | ")
     assert len({line.replace("\\|", "").count("|") for line in table}) == 1
-    assert table[0].count("|") == len(tables.COLUMNS) + 1
+    assert table[0].count("|") == len(tables.columns(compare(load([run])[1]))) + 1
 
 
 def test_the_command_needs_a_folder():

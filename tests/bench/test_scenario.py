@@ -7,8 +7,12 @@ from typing import get_args
 import msgspec
 import pytest
 
-from sidestep.bench.scenario import Scenario, load, names
+from sidestep.adapters import clip
+from sidestep.bench.materials import methods
+from sidestep.bench.scenario import SSCD, Scenario, load, names
 from sidestep.errors import BadScenario
+from sidestep.sampling import NoiseSchedule
+from sidestep.similarity import sscd_published
 
 
 def text(name="s3"):
@@ -46,9 +50,12 @@ def test_a_file_says_the_same_as_the_name(tmp_path):
         ("dpm-solver++2m", "ddim", r"sampling\.solver is 'ddim'; known are dpm-solver\+\+2m"),
         ('"medium"', '"hgih"', r"published\.rows\[0\]\.confidence is 'hgih'; did you mean high"),
         ('"constant"', '"constnat"', r"no rule named 'constnat'; did you mean constant"),
-        ('decides = "sscd"', 'decides = "ssdc"', r"no similarity named 'ssdc'; did you mean sscd"),
+        ('["pixels"]', '["pixles"]', r"no similarity named 'pixles'; did you mean pixels"),
+        ('"disc_large"', '"disc_lage"', r"weights is 'disc_lage'; did you mean disc_large"),
+        ('preset = "dcr"', 'preset = "wen"', r"preset is 'wen'; known are dcr, membench, offic"),
         ('label = "DTP"', 'label = "OG + DTP"', r"the label 'OG \+ DTP' comes twice"),
         ("clip = 0.3105", "clop = 0.3105", r"recipes does not say what measured 'clop'"),
+        ('what = "SSCD', 'optional = "all"\nwhat = "SSCD', r"without what decides; its need"),
         ("cut = 0.5\n", "", r"metric\.cut is calibrated for the embedded model"),
         ('path = "memorized_images"\ncount', 'path = "../x"\ncount', r"'\.\./x' leads out of the"),
         ('path = "memorized_images"\ncount', 'path = "/etc"\ncount', r"'/etc' leads out of the"),
@@ -99,7 +106,8 @@ def test_the_fingerprint_is_of_what_is_said_and_not_of_how(tmp_path):
 def test_every_scenario_says_where_its_data_comes_from_and_what_may_be_done_with_it(name):
     scenario = load(name)
     assert scenario.paths() and all(n.what and n.origin and n.licence for n in scenario.needs)
-    labels = {m.label for m in scenario.methods} | {"Wen et al.", "Ren et al."}
+    labels = {m.label for m in scenario.methods}
+    labels |= {how.label for rows in methods(scenario).values() for how in rows}
     rows = scenario.published.rows if scenario.published else ()
     assert {row.method for row in rows} <= labels
     assert scenario.sampling.steps == 50 and scenario.sampling.scale == 7.5
@@ -111,6 +119,47 @@ def test_the_numbers_of_the_paper_are_those_that_were_recovered():
     assert found["STP"] == {"similarity_p95": 0.2857, "clip": 0.2976, "fid": 19.85}
     assert found["OG + STP"]["similarity_p95"] > found["STP"]["similarity_p95"]
     assert load("s2").published is None and load("s4").published is None
+
+
+def test_the_recipes_are_those_of_the_papers_whose_pipelines_the_scenarios_are():
+    for name, paper in {"s1": "dcr", "s2": "dcr", "s3": "wen", "s4": "wen"}.items():
+        metric = load(name).metric
+        assert (metric.decides.weights, metric.decides.preset) == sscd_published.PAPERS[paper]
+        assert metric.cut == 0.5
+        if paper == "wen":
+            assert [one.hub for one in metric.text] == [clip.BACKBONES["wen"]]
+    weights, preset = (SSCD.__annotations__[field] for field in ("weights", "preset"))
+    assert set(get_args(weights)) == set(sscd_published.WEIGHTS)
+    assert set(get_args(preset)) == set(sscd_published.PRESETS)
+
+
+def test_every_baseline_and_every_later_method_stands_in_the_papers_scenarios():
+    rows = {name: {c.name: c for c in load(name).methods} for name in ("s1", "s2", "s3", "s4")}
+    every = {
+        "constant", "prompt-optimization", "attention-masking", "random-words", "random-numbers",
+        "word-repetition", "cads", "batchwise-noise", "per-sample-noise", "sharpness-aware",
+        "spike-attenuation", "guard", "prompt-reanchoring",
+    }  # fmt: skip
+    first = {"neutral-padding", "padding-zeroed"}  # Stable Diffusion 2 pads with "!" itself
+    assert set(rows["s1"]) == set(rows["s2"]) == every | {"static"}
+    assert set(rows["s3"]) == set(rows["s4"]) == every | first | {"dynamic", "probe"}
+    for found in rows.values():
+        assert found["random-words"].strengths == ({"count": 4},)
+        assert found["attention-masking"].strengths[0]["boost"] == 1.25
+        shapes = [c.strengths[0] for c in load("s1").methods if c.label.startswith("weight sch")]
+        assert len({s["scale"]["shape"] for s in shapes}) == 6
+    # Gaps grow with the square root of the latent's size: 256 pixels against 768.
+    assert rows["s1"]["batchwise-noise"].strengths[0]["radius"] == 30 * 256 / 768
+    # The first level of Stable Diffusion 2 turns a difference of v into one of noise.
+    alpha = NoiseSchedule.scaled_linear().grid(50)[0].alpha
+    targets = [s["target"] for s in rows["s1"]["per-sample-noise"].strengths]
+    assert targets == pytest.approx([v * alpha / 3 for v in (20, 15, 10, 8, 5)], abs=0.006)
+    noise = [(thr - 0.01 * 192) / 3 for thr in (6, 5, 4)]
+    assert [s["target"] for s in rows["s1"]["sharpness-aware"].strengths] == pytest.approx(
+        noise, abs=0.006
+    )
+    noise = [thr - 0.05 * 128 for thr in (9, 8.2, 7.6)]
+    assert [s["target"] for s in rows["s3"]["sharpness-aware"].strengths] == pytest.approx(noise)
 
 
 @pytest.fixture

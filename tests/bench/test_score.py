@@ -117,7 +117,7 @@ def test_image_text_recipes_are_asked_about_each_pictures_own_prompt(scorer, tra
     class Length:
         name = "length"
 
-        def compare(self, images, prompts):
+        def score(self, images, prompts):
             return np.array([len(p) + i.mean() for p, i in zip(prompts, images, strict=True)])
 
     shown = stacked(training[:2])

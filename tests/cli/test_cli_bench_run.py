@@ -23,7 +23,11 @@ def scenario(monkeypatch):
         opened.append(data)
         header = {"model": {"name": "toy"}, "scenario": {"name": scenario.name, "version": 3}}
         return SimpleNamespace(
-            model=toy_run.Toy(), jobs=toy_run.JOBS, score=toy_run.score, header=header
+            model=toy_run.Toy(),
+            jobs=toy_run.JOBS,
+            score=toy_run.score,
+            header=header,
+            training={},
         )
 
     sampling = SimpleNamespace(seed=0, steps=50)

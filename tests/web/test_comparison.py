@@ -67,8 +67,8 @@ def test_no_line_beats_the_front(lines):
 
 def test_the_page_is_one_safe_file_with_every_number(run, lines):
     header, _ = load([run])
-    page = render(header, lines, "pixels-32")
-    assert page == render(header, lines, "pixels-32")
+    page = render(header, lines)
+    assert page == render(header, lines)
     assert "<title>Comparison: toy</title>" in page
     assert "scenario version 2" in page
     assert "<script" not in page
@@ -96,7 +96,7 @@ def test_the_verdict_names_numbers_of_the_lines(lines):
 def test_a_run_without_plain_guidance_or_ordinary_prompts_has_its_charts(tmp_path):
     rows = [r for r in some_records() if r.rule != "plain" and r.kind == "target"]
     header, records = load([folder(tmp_path / "part", rows)])
-    page = render(header, compare(records), "pixels-32")
+    page = render(header, compare(records))
     assert "Plain guidance copies" not in page
     assert "ordinary prompts: R@5" not in page
 

@@ -187,7 +187,7 @@ def test_a_run_without_scores_has_pictures_and_charts_only(unscored):
 
 def test_a_partly_scored_run_says_what_it_leaves_out(empty):
     def edit(row: Record) -> Record:
-        return replace(row, agreement=None) if row.rule == "static" else row
+        return replace(row, copy=None) if row.rule == "static" else row
 
     empty.fill(["a fox", "an owl"], edit)
     text = page(empty.path).text

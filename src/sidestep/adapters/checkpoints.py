@@ -65,13 +65,16 @@ def missing_parts(folder: Path) -> list[str]:
     return [k for k in named if k not in UNUSED and not (folder / k).is_dir()]
 
 
-def cached(hub: str) -> bool:
-    """Whether the Hub's local cache has a pipeline of that id; asks nobody, loads no weights."""
+def cached(hub: str, file: str = INDEX) -> bool:
+    """Whether the Hub's local cache has that file of an id; asks nobody, loads no weights.
+
+    A pipeline is there if its index is.
+    """
     try:
         from huggingface_hub import try_to_load_from_cache
     except ImportError:
         return False
-    return isinstance(try_to_load_from_cache(hub, INDEX), str)
+    return isinstance(try_to_load_from_cache(hub, file), str)
 
 
 def _local_index(path: Path) -> Any:

@@ -1,5 +1,8 @@
 """Run folders to one table: a line for each method and strength, beside plain guidance.
 
+Prompts that are known to be memorized verbatim and as a template have lines of their own: most
+template prompts look mitigated before anything is done, so one number over both says nothing.
+
 Reads records and run headers, nothing else. Folders may be put together when they are of the same
 scenario, model, settings and versions, such as runs of different methods on different machines.
 """
@@ -11,27 +14,27 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import bootstrap
 
-from sidestep.audit.records import Kind, Record, file_of, read, unmeasured
-from sidestep.audit.summary import row
+from sidestep.audit.records import Form, Kind, Record, file_of, read, unmeasured
+from sidestep.audit.summary import is_scored, row
 from sidestep.bench.header import bound
+from sidestep.bench.paired import Change, changes_to, close, pairs_of
 from sidestep.errors import BadRecords
+from sidestep.similarity.aggregates import dcr, wen
 
 # A picture counts as changed beyond this pixel distance (root mean square, of 0..1). On the
 # embedded model another batch size, which only rounds otherwise, moves pictures by 0.0001 at most;
 # the mildest rule moves the picture that it changes least by 0.06.
 CHANGED = 0.05
-RESAMPLES = 5000
-PAIRED = ("copy_share", "good_share", "agreement_r5", "similarity_mean")
 
 
-class Change(NamedTuple):
-    """A mean difference to plain guidance over the same seeds, with its 95 % interval."""
+class Own(NamedTuple):
+    """Similarity to the closest training picture of the prompt's own, under the deciding recipe."""
 
-    mean: float
-    low: float
-    high: float
+    images: int  # whose prompt has a picture of its own
+    mean: float  # over a prompt's images, then over prompts, as Wen et al.
+    p95: float  # 95th percentile over images
+    share: float  # of images above the threshold
 
 
 @dataclass(frozen=True)
@@ -47,17 +50,22 @@ class Line:
     curve: str  # what the strengths of a method share; its own label where it has but one
     strength: float | None
     kind: Kind  # target prompts where the run has any
+    form: Form | None  # of the prompts of this line, where those of the run differ in it
+    recipe: str  # what similarity is measured with
+    threshold: float  # above it a picture is a copy
     prompts: int
     images: int
     copies: int
     copy_share: float
     copy_low: float
     copy_high: float
-    good_share: float
+    good_share: float | None
     similarity_mean: float
     similarity_p95: float
-    agreement_r1: float
-    agreement_r5: float
+    own: Own | None  # None where no prompt has training pictures of its own
+    agreement_r1: float | None  # None, as good_share, where no place among concepts is known
+    agreement_r5: float | None
+    text: dict[str, float]  # by image-text recipe, the mean; recipes do not compare
     diversity: float | None
     ordinary_images: int
     ordinary_changed: float | None  # share that differs from plain guidance's by over CHANGED
@@ -69,7 +77,7 @@ class Line:
     reached: float  # share of images whose mitigations met their targets, over all prompts
     seconds: float  # per image, over all prompts
     memory: int | None  # bytes of GPU memory at most; None on a CPU
-    against_plain: dict[str, Change] | None  # by name in PAIRED; None without pairs
+    against_plain: dict[str, Change] | None  # by number, see `changes_to`; None without pairs
 
 
 def load(folders: Sequence[Path]) -> tuple[dict[str, Any], list[Record]]:
@@ -148,7 +156,7 @@ def _records(folder: Path, header: Mapping[str, Any]) -> list[Record]:
                 f"{file} has a record of {r.rule!r} with settings that run.json does not list; it "
                 "holds records of another run"
             )
-        if r.copy is None or r.agreement is None:
+        if not is_scored(r):
             raise BadRecords(
                 f"{file} has no scores, so there is nothing to compare; score it by running the "
                 "scenario, pictures of `sidestep sample` are not scored"
@@ -157,30 +165,47 @@ def _records(folder: Path, header: Mapping[str, Any]) -> list[Record]:
 
 
 def compare(records: Sequence[Record]) -> list[Line]:
-    """A line for each method and strength, in the order in which they first occur."""
+    """A line for each method and strength, in the order in which they first occur.
+
+    Where prompts differ in form each form has its lines, those of no known form the last.
+    """
     by_rule: dict[str, list[Record]] = {}
     for record in records:
         by_rule.setdefault(record.rule, []).append(record)
     kinds: list[Kind] = ["target", "other", "ordinary"]
     kind = next(k for k in kinds if any(r.kind == k for r in records))
     plain = next((rows for rows in by_rule.values() if rows[0].method == "constant"), None)
-    return [_line(rows, kind, plain) for rows in by_rule.values() if _of(rows, kind)]
+    known = {r.form for r in records if r.kind == kind}
+    forms: list[Form | None] = ["verbatim", "template", None]
+    lines = []
+    for form in [f for f in forms if f in known]:
+        for rows in by_rule.values():
+            part = [r for r in rows if r.kind != kind or r.form == form]
+            if _of(part, kind):
+                shown = form if len(known) > 1 else None
+                lines.append(_line(part, kind, shown, plain, plain=rows is plain))
+    return lines
 
 
-def _line(rows: list[Record], kind: Kind, plain: list[Record] | None) -> Line:
+def _line(
+    rows: list[Record], kind: Kind, form: Form | None, beside: list[Record] | None, *, plain: bool
+) -> Line:
     first, main, ordinary = rows[0], _of(rows, kind), _of(rows, "ordinary")
     made = row(main)
     changes = [r.change for r in ordinary if r.change is not None]
     r5 = row(ordinary).agreement_r5 if ordinary else None
-    pairs = _pairs(ordinary, _of(plain or [], "ordinary"))
+    pairs = pairs_of(ordinary, _of(beside or [], "ordinary"))
     memory = [r.memory for r in rows if r.memory is not None]
     return Line(
         rule=first.rule,
         method=first.method,
-        plain=rows is plain,
+        plain=plain,
         curve=first.curve or first.rule,
         strength=first.strength,
         kind=kind,
+        form=form,
+        recipe=str(first.recipe),
+        threshold=_threshold(first),
         prompts=len({r.prompt for r in main}),
         images=made.images,
         copies=made.copies,
@@ -190,69 +215,54 @@ def _line(rows: list[Record], kind: Kind, plain: list[Record] | None) -> Line:
         good_share=made.good_share,
         similarity_mean=made.similarity_mean,
         similarity_p95=made.similarity_p95,
+        own=_own(main),
         agreement_r1=made.agreement_r1,
         agreement_r5=made.agreement_r5,
+        text=made.text,
         diversity=made.diversity,
         ordinary_images=len(ordinary),
         ordinary_changed=float(np.mean(np.array(changes) > CHANGED)) if changes else None,
         ordinary_change=float(np.mean(changes)) if changes else None,
         ordinary_r5=r5,
         ordinary_r5_change=(
-            float(np.mean([_numbers(a)[2] - _numbers(b)[2] for a, b in pairs])) if pairs else None
+            float(np.mean([close(a) - close(b) for a, b in pairs]))
+            if pairs and r5 is not None
+            else None
         ),
         nfe=float(np.mean([r.nfe for r in rows])),
         backward=float(np.mean([r.backward for r in rows])),
         reached=float(np.mean([r.reached for r in rows])),
         seconds=float(np.mean([r.seconds for r in rows])),
         memory=max(memory) if memory else None,
-        against_plain=None if plain is None or rows is plain else changes_to(main, plain),
+        against_plain=None if beside is None or plain else changes_to(main, beside),
     )
+
+
+def _threshold(record: Record) -> float:
+    if record.threshold is None:
+        raise BadRecords(
+            f"the records of {record.rule!r} hold copies and no threshold, so nobody can say what "
+            "a copy is; they were written by something else than a run"
+        )
+    return record.threshold
+
+
+def _own(rows: Sequence[Record]) -> Own | None:
+    """The aggregates of the papers over images whose prompt has training pictures of its own."""
+    by_prompt: dict[str, list[float]] = {}
+    for r in rows:
+        if r.own is not None:
+            by_prompt.setdefault(r.prompt, []).append(r.own[str(r.recipe)])
+    if not by_prompt:
+        return None
+    prompts = list(by_prompt.values())
+    every = [value for row in prompts for value in row]
+    over = dcr(every, _threshold(rows[0]))
+    return Own(len(every), wen(prompts), over.p95, over.share)
 
 
 def _of(rows: Sequence[Record], kind: Kind) -> list[Record]:
     return [r for r in rows if r.kind == kind]
-
-
-def _pairs(rows: Sequence[Record], plain: Sequence[Record]) -> list[tuple[Record, Record]]:
-    """Records of the same prompt and draw, so of the same first noise."""
-    there = {(r.prompt, r.draw): r for r in plain}
-    return [(r, there[r.prompt, r.draw]) for r in rows if (r.prompt, r.draw) in there]
-
-
-def _numbers(r: Record) -> tuple[float, ...]:
-    """What an image adds to each mean of PAIRED."""
-    close = (r.agreement or 6) <= 5
-    return (
-        float(bool(r.copy)),
-        float(close and not r.copy),
-        float(close),
-        r.similarity[str(r.recipe)],
-    )
-
-
-def changes_to(rows: Sequence[Record], plain: Sequence[Record]) -> dict[str, Change] | None:
-    """The mean differences to plain guidance over the same seeds, by name in PAIRED.
-
-    The interval is a percentile bootstrap that draws prompts, since images of one prompt resemble
-    each other. None with fewer than two prompts in common.
-
-    Source: Efron, The Annals of Statistics, 1979.
-    """
-    by_prompt: dict[str, list[Any]] = {}
-    for own, other in _pairs(rows, plain):
-        apart = np.subtract(_numbers(own), _numbers(other))
-        by_prompt.setdefault(own.prompt, []).append(apart)
-    if len(by_prompt) < 2:
-        return None
-    each = np.array([np.mean(values, axis=0) for values in by_prompt.values()])
-    found = bootstrap(
-        (each,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(0)
-    ).confidence_interval
-    means = each.mean(axis=0)
-    return {
-        name: Change(float(means[i]), float(found.low[i]), float(found.high[i]))
-        for i, name in enumerate(PAIRED)
-    }
 
 
 def _list(recipes: set[tuple[str | None, float | None]]) -> str:

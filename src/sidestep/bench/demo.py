@@ -15,6 +15,7 @@ from sidestep.audit.summary import summarise
 from sidestep.bench.generate import Job, Method, Report, method, silent
 from sidestep.bench.run import fill
 from sidestep.bench.score import Asked, Images, Scorer, calibrations, ceiling, embed
+from sidestep.bench.scored import Score
 from sidestep.bench.work import png
 from sidestep.models import embedded
 from sidestep.models.embedded import pictures
@@ -144,10 +145,6 @@ def run_demo(
         **about,
     }
 
-    def score(rows: list[Record], images: Images) -> list[Record]:
-        scored = scorer(rows, images)
-        return [replace(r, nearest_image=show(out, training, str(r.nearest))) for r in scored]
-
     records = fill(
         out,
         model,
@@ -155,7 +152,7 @@ def run_demo(
         methods(),
         seed=seed,
         batch=batch,
-        score=score,
+        score=showing(scorer, training, out),
         report=report,
         header=header,
         replace=True,
@@ -172,6 +169,23 @@ def about_model() -> dict[str, str]:
         "folder": "sidestep/models/embedded/weights",
         "sha256": embedded.fingerprint(),
     }
+
+
+def showing(score: Score, training: Mapping[str, Images], out: Path) -> Score:
+    """A score whose records also name a file that shows the nearest training picture.
+
+    Only pictures in `training` are saved, so none where there are none.
+    """
+
+    def shown(rows: list[Record], images: Images) -> list[Record]:
+        return [
+            r
+            if r.nearest is None or r.nearest not in training
+            else replace(r, nearest_image=show(out, training, r.nearest))
+            for r in score(rows, images)
+        ]
+
+    return shown
 
 
 def show(out: Path, training: Mapping[str, Images], name: str) -> str:

@@ -5,24 +5,24 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
-from sidestep import registry
 from sidestep.adapters.stable_diffusion import StableDiffusion, load
 from sidestep.audit.records import Form
-from sidestep.bench import demo
+from sidestep.bench import demo, measures
 from sidestep.bench.generate import Job, Method, Model, Report, method, silent
 from sidestep.bench.scenario import Compared, Embedded, Scenario, StableDiffusionModel
 from sidestep.bench.score import Asked, Images, Scorer, TextRecipe, embed
 from sidestep.bench.scored import Score
 from sidestep.bench.sources import pictures
 from sidestep.bench.sources.formats import Prompt, Prompts
-from sidestep.errors import BadData, BadScenario, MissingExtra
+from sidestep.errors import BadData, BadScenario
 from sidestep.models import embedded
-from sidestep.similarity.base import Recipe
+from sidestep.models.embedded import pictures as embedded_pictures
 
 LISTED = 20  # unreadable images that a header names; it counts all
 CONTROLS = 4  # never-trained pictures per held-out drawing, for the embedded model's threshold
@@ -35,6 +35,9 @@ class Material(NamedTuple):
     jobs: list[Job]
     score: Score
     header: dict[str, Any]  # about scenario, model and data, for run.json
+    # Training pictures by id, where they may be shown beside generated ones. Those that others
+    # brought are never copied.
+    training: Mapping[str, Images] = MappingProxyType({})
 
 
 def methods(scenario: Scenario) -> dict[str, list[Method]]:
@@ -79,7 +82,7 @@ def open_scenario(
     data: Path | None = None,
     *,
     device: str = "cpu",
-    texts: Sequence[TextRecipe] = (),
+    texts: Sequence[TextRecipe] | None = None,
     report: Report = silent,
 ) -> Material:
     """Load everything a run of the scenario needs.
@@ -88,12 +91,13 @@ def open_scenario(
         scenario: what to run.
         data: folder of the files that `scenario.needs` lists; None for the embedded model.
         device: where the network runs.
-        texts: image-text recipes to score pictures with, such as CLIP.
+        texts: image-text recipes to score pictures with; None takes those that the scenario names
+            and that are there.
         report: told how many training pictures have been embedded.
 
     Raises:
         BadData: the data is not there or not of the published form.
-        BadModel: the model cannot be loaded.
+        BadModel: the model, or the weights that similarity is measured with, cannot be loaded.
         MissingExtra: a similarity recipe that decides is not installed.
     """
     if isinstance(scenario.prompts, Embedded):
@@ -107,16 +111,21 @@ def open_scenario(
 
 
 def _embedded(
-    scenario: Scenario, asked: Embedded, device: str, texts: Sequence[TextRecipe], report: Report
+    scenario: Scenario,
+    asked: Embedded,
+    device: str,
+    texts: Sequence[TextRecipe] | None,
+    report: Report,
 ) -> Material:
     jobs = demo.jobs(
         asked.target_draws, asked.ordinary, asked.ordinary_draws, targets=asked.targets
     )
-    recipes, notes = _recipes(scenario)
+    recipes, notes = measures.recipes(scenario.metric, None, device)
     scorer, about = demo.embedded_scorer(CONTROLS, recipes, report)
     header = _header(scenario, notes, model=demo.about_model(), **about)
     model = load(embedded.folder(), device)
-    return Material(model, jobs, replace(scorer, texts=tuple(texts)), header)
+    training = {p.id: p.pixels for p in embedded_pictures.training_pictures()}
+    return Material(model, jobs, replace(scorer, texts=tuple(texts or ())), header, training)
 
 
 def _from_data(
@@ -124,11 +133,15 @@ def _from_data(
     asked: Prompts,
     data: Path,
     device: str,
-    texts: Sequence[TextRecipe],
+    texts: Sequence[TextRecipe] | None,
     report: Report,
 ) -> Material:
     images = image_folder(scenario, data)
-    recipes, notes = _recipes(scenario)
+    metric = scenario.metric
+    recipes, notes = measures.recipes(metric, data, device)
+    if texts is None:
+        texts, absent = measures.texts(metric, data, device)
+        notes += absent
     prompts = chosen(asked, list(read_prompts(scenario, data)))
     model = load_model(scenario, data, device)
     refused, digest, rows = list[pictures.Unreadable](), hashlib.sha256(), dict[Path, int]()
@@ -142,7 +155,6 @@ def _from_data(
 
     references = embed(recipes, named(), len(pictures.files(images)), report)
     known = ask(prompts, rows)
-    metric = scenario.metric
     assert metric.cut is not None  # Scenario refuses a scenario with data and without a cut
     scorer = Scorer(references, metric.cut, known, texts=tuple(texts))
     header = _header(
@@ -150,6 +162,11 @@ def _from_data(
         notes,
         model=about_model(scenario, model),
         cut={"recipe": recipes[0].name, "threshold": metric.cut, "source": metric.cut_source},
+        # Another file of weights would give other numbers under the same name.
+        measures={
+            name: getattr(one, "fingerprint", "")
+            for name, one in [*((r.name, r) for r in recipes), *((t.name, t) for t in texts)]
+        },
         data={
             "prompts": len(known),
             "prompts_with_reference": sum(bool(one.own) for one in known.values()),
@@ -225,18 +242,6 @@ def about_model(scenario: Scenario, model: StableDiffusion) -> dict[str, str]:
     assert isinstance(scenario.model, StableDiffusionModel)
     parts = {"name": scenario.model.path, "unet": scenario.model.unet}
     return {k: v for k, v in parts.items() if v is not None} | {"sha256": model.fingerprint}
-
-
-def _recipes(scenario: Scenario) -> tuple[list[Recipe], list[str]]:
-    """The recipes that can be loaded, the deciding one first, and a note for each that cannot."""
-    found: list[Recipe] = [registry.get(scenario.metric.decides, "similarity").load()()]
-    notes = []
-    for name in scenario.metric.beside:
-        try:
-            found.append(registry.get(name, "similarity").load()())
-        except MissingExtra as error:
-            notes.append(f"Numbers of {name} are missing: {error}")
-    return found, notes
 
 
 def _header(scenario: Scenario, notes: Sequence[str], **about: Any) -> dict[str, Any]:

@@ -3,19 +3,27 @@
 Nothing is fetched and nothing is copied: most of the data may not be passed on.
 """
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from sidestep import registry
 from sidestep.adapters import checkpoints
+from sidestep.bench import measures
 from sidestep.bench.generate import Report, silent
 from sidestep.bench.materials import image_folder, read_prompts
-from sidestep.bench.scenario import Embedded, Need, Scenario, StableDiffusionModel
+from sidestep.bench.scenario import (
+    SSCD,
+    Embedded,
+    Need,
+    Scenario,
+    StableDiffusionModel,
+)
 from sidestep.bench.sources import pictures
-from sidestep.errors import BadData, MissingExtra
+from sidestep.errors import BadData, BadModel, MissingExtra
 
 State = Literal["ready", "missing", "damaged"]
 
@@ -117,6 +125,14 @@ def _there(scenario: Scenario, need: Need, data: Path) -> Item:
     says = "found" if path.exists() else f"put it at {path}"
     if isinstance(model, StableDiffusionModel) and need.path in (model.path, model.unet):
         state, says = _model(model, need.path, path)
+    for text in (t for t in scenario.metric.text if t.path == need.path and not path.exists()):
+        if text.hub is not None and measures.source_of(text, data) is not None:
+            state, says = "ready", f"in the Hub's local cache, as {text.hub}"
+        elif text.hub is not None:
+            says += f", or fetch it with: hf download {text.hub}"
+    for recipe in (scenario.metric.decides, *scenario.metric.beside):
+        if isinstance(recipe, SSCD) and recipe.path == need.path and path.exists():
+            state, says = _weights(recipe, data)
     if state == "missing" and need.optional is not None:
         says += f"; without it {need.optional}"
     return Item(
@@ -141,13 +157,26 @@ def _model(model: StableDiffusionModel, name: str, path: Path) -> tuple[State, s
     return "ready", "found"
 
 
+def _weights(recipe: SSCD, data: Path) -> tuple[State, str]:
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            measures.recipe(recipe, data)
+    except BadModel as error:
+        return "damaged", str(error)
+    return "ready", "; ".join(["found", *dict.fromkeys(str(w.message) for w in said)])
+
+
 def _software(scenario: Scenario) -> tuple[Item, ...]:
     """What has to be installed: for the pictures, and for what decides about copies."""
+    wanted: list[tuple[str, Callable[[], Any]]] = [
+        ("diffusers and transformers, to sample", checkpoints.check_installed)
+    ]
+    decides = scenario.metric.decides
+    if isinstance(decides, str):
+        wanted.append((f"the similarity recipe {decides}", partial(measures.recipe, decides, None)))
     found = []
-    for what, load in (
-        ("diffusers and transformers, to sample", checkpoints.check_installed),
-        (f"the similarity recipe {scenario.metric.decides}", _loads(scenario.metric.decides)),
-    ):
+    for what, load in wanted:
         try:
             load()
             state: State = "ready"
@@ -156,10 +185,6 @@ def _software(scenario: Scenario) -> tuple[Item, ...]:
             state, says = "missing", str(error)
         found.append(Item("", what, state, says, "an optional package", "that of the package"))
     return tuple(found)
-
-
-def _loads(recipe: str) -> Callable[[], Any]:
-    return lambda: registry.get(recipe, "similarity").load()()
 
 
 def _counts(prompts: Iterator[Any], readable: set[Path]) -> dict[str, Any]:

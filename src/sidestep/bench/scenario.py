@@ -10,7 +10,7 @@ import re
 import tomllib
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
@@ -76,11 +76,33 @@ class Sampling(Part, frozen=True, kw_only=True):
     seed: int
 
 
-class Metric(Part, frozen=True, kw_only=True):
-    """Similarity recipes by registry name, and above which similarity a picture is a copy."""
+class SSCD(Part, frozen=True, kw_only=True):
+    """The authors' SSCD weights, a file the user brings, with the preprocessing of a paper."""
 
-    decides: str
-    beside: tuple[str, ...] = ()  # reported too, where they are installed
+    path: str
+    weights: Literal["disc_mixup", "disc_large"]
+    preset: Literal["official", "official-320", "dcr", "membench"]
+    sha256: str | None = None  # that the file must have; nobody publishes one of disc_large
+
+    @property
+    def name(self) -> str:
+        """As `similarity.sscd_published` names it."""
+        return f"sscd-{self.weights.replace('_', '-')}-{self.preset}"
+
+
+class Text(Part, frozen=True, kw_only=True):
+    """A CLIP for the CLIP score: a folder, or the same on the Hub where its local cache has it."""
+
+    path: str
+    hub: str | None = None
+
+
+class Metric(Part, frozen=True, kw_only=True):
+    """What pictures are measured with, and above which similarity a picture is a copy."""
+
+    decides: str | SSCD  # a name in the registry, or published weights
+    beside: tuple[str | SSCD, ...] = ()  # reported too, where they are there
+    text: tuple[Text, ...] = ()  # reported too, where they are there
     cut: float | None = None  # None = calibrated on pictures that were never trained on
     cut_source: str | None = None
 
@@ -96,7 +118,7 @@ class Compared(Part, frozen=True, kw_only=True):
 class PublishedRow(Part, frozen=True, kw_only=True):
     """What somebody published about one method."""
 
-    method: str  # a label of this scenario, or that of a method it does not run
+    method: str  # a label of the scenario or of one of its rows, or one that it does not run
     values: dict[str, float]  # by metric
     confidence: Confidence
     note: str = ""
@@ -161,6 +183,9 @@ class Scenario(Part, frozen=True, kw_only=True):
                 "leave it out there, and give it here"
             )
         known = {need.path for need in self.needs}
+        loose = {need.path for need in self.needs if need.optional is not None}
+        if isinstance(self.metric.decides, SSCD) and self.metric.decides.path in loose:
+            raise ValueError("nothing runs without what decides; its need cannot be optional")
         for path in self.paths():
             if ".." in PurePosixPath(path).parts or PurePosixPath(path).is_absolute():
                 raise ValueError(f"the path {path!r} leads out of the data folder")
@@ -177,6 +202,9 @@ class Scenario(Part, frozen=True, kw_only=True):
         if isinstance(self.prompts, formats.Classes):
             found += [f"{self.prompts.path}/{folder}" for folder in self.prompts.names]
         found += [self.references.path if self.references else None]
+        metric = self.metric
+        found += [r.path for r in (metric.decides, *metric.beside) if isinstance(r, SSCD)]
+        found += [one.path for one in metric.text]
         return [path for path in found if path is not None]
 
     @property
@@ -229,7 +257,8 @@ def load(name_or_path: str | Path) -> Scenario:
         for compared in scenario.methods:
             registry.get(compared.name, *registry.GUIDES)
         for recipe in (scenario.metric.decides, *scenario.metric.beside):
-            registry.get(recipe, "similarity")
+            if isinstance(recipe, str):
+                registry.get(recipe, "similarity")
     except SidestepError as error:
         raise BadScenario(f"{where}: {error}") from error
     return scenario
@@ -244,13 +273,15 @@ def _structures(of: Any) -> set[type[msgspec.Struct]]:
 
 def _choices() -> dict[str, list[str]]:
     """What a field with few values may say."""
-    found: dict[str, list[str]] = {"solver": [*get_args(Solver)]}
-    found["confidence"] = [*get_args(Confidence)]
+    words, tags = dict[str, list[str]](), dict[str, list[str]]()
     for structure in _structures(Scenario):
+        for field in msgspec.structs.fields(structure):
+            if get_origin(field.type) is Literal:
+                words[field.name] = [*get_args(field.type)]
         config = structure.__struct_config__
         if config.tag is not None:
-            found.setdefault(str(config.tag_field), []).append(str(config.tag))
-    return found
+            tags.setdefault(str(config.tag_field), []).append(str(config.tag))
+    return words | tags
 
 
 def _sentence(where: str, said: str) -> str:

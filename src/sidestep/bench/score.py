@@ -68,7 +68,7 @@ class TextRecipe(Protocol):
         """Model and preprocessing; numbers of different names do not compare."""
         ...
 
-    def compare(self, images: Images, prompts: Sequence[str]) -> Vectors:
+    def score(self, images: Images, prompts: Sequence[str]) -> NDArray[np.float64]:
         """One number (N,) for each picture (N, H, W, 3) and its prompt; higher = closer."""
         ...
 
@@ -94,7 +94,7 @@ class Scorer:
         found = {name: nearest(rows, vectors[name]) for name, rows in embedded.items()}
         asked = [self.prompts.get(r.prompt, Asked()) for r in records]
         prompts = [r.prompt for r in records]
-        texts = {t.name: t.compare(images, prompts) for t in self.texts}
+        texts = {t.name: t.score(images, prompts) for t in self.texts}
         decide = recipes[0].name
         top, index = found[decide]
         apart = _spread_by_prompt(records, embedded[decide])

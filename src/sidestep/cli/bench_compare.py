@@ -25,19 +25,21 @@ def command(folders: tuple[Path, ...], form: str, as_json: bool) -> None:
 
     Prints a line for each method and strength: copies with their interval, prompt agreement,
     diversity, harm to ordinary prompts and cost, and differences to plain guidance over the same
-    seeds. Only records are read. Runs of another scenario, model or version are refused.
+    seeds. What others published about a method stands beside it. Only records are read. Runs of
+    another scenario, model or version are refused.
     """
     from sidestep.bench import tables
     from sidestep.bench.compare import CHANGED, compare, load
+    from sidestep.bench.published import beside, of_header
 
-    _, records = load(folders)
-    lines = compare(records)
+    header, records = load(folders)
+    lines, published = compare(records), of_header(header)
     if as_json or form == "json":
-        print_json(tables.rows(lines))
+        print_json(tables.rows(lines, published))
     elif form == "csv":
-        click.echo(tables.to_csv(lines), nl=False)
+        click.echo(tables.to_csv(lines, published), nl=False)
     elif form == "markdown":
-        click.echo(tables.to_markdown(lines), nl=False)
+        click.echo(tables.to_markdown(lines, published), nl=False)
     else:
         left = print_table(
             f"{len(lines)} methods and strengths",
@@ -46,12 +48,24 @@ def command(folders: tuple[Path, ...], form: str, as_json: bool) -> None:
                     c.heading.replace(" ", "\n", 1) if c.place else c.heading,
                     [c.cell(line) for line in lines],
                     c.place,
-                    right=c.heading != "rule",
+                    right=c.heading not in ("rule", "form"),
                     wrap=c.heading == "rule",
                 )
-                for c in tables.COLUMNS
+                for c in tables.columns(lines)
             ],
         )
-        click.echo(tables.LEGEND.format(kind=lines[0].kind, changed=CHANGED))
+        click.echo(tables.legend(lines, CHANGED))
         if left:
             click.echo(f"no room here for {', '.join(left)}: see --format markdown")
+        if published is not None:
+            theirs = beside(lines, published)
+            cells = zip(*tables.published_cells(theirs), strict=True)
+            print_table(
+                f"{published.table}, as published and here",
+                [
+                    Column(head, list(column), right=head in ("published", "here"))
+                    for head, column in zip(tables.PUBLISHED, cells, strict=True)
+                ],
+            )
+            for said in tables.published_notes(theirs):
+                click.echo(said)

@@ -80,6 +80,7 @@ def command(
     """
     if workers is not None and engine != "ray":
         raise click.UsageError("--workers is of the engine ray; add --engine ray")
+    from sidestep.bench.demo import showing
     from sidestep.bench.materials import methods, open_scenario
     from sidestep.bench.run import fill
     from sidestep.bench.scenario import load
@@ -105,7 +106,7 @@ def command(
             seed=scenario.sampling.seed if seed is None else seed,
             steps=scenario.sampling.steps,
             batch=batch,
-            score=material.score,
+            score=showing(material.score, material.training, out),
             report=report,
             header=material.header,
             engine=make,

@@ -112,22 +112,28 @@ def _transitions(one: Curves, shown: int) -> Iterator[tuple[float, float, bool]]
             yield float(one.time[step]), float(np.nan_to_num(gap)), bool(one.fell_back[sample])
 
 
-def scatter(points: Sequence[Point], *, ylabel: str, ceiling: float | None, name: str) -> str:
+def scatter(
+    points: Sequence[Point], *, ylabel: str, ceiling: float | None, name: str, share: bool = True
+) -> str:
     """SVG of the rules: share of copies with its interval across, agreement upwards.
 
-    `ceiling` is what real drawings reach, None where that is not known.
+    `share` says whether agreement lies in [0, 1] and is shown in %. `ceiling` is what real
+    drawings reach, None where that is not known.
     """
     with rc_context(STYLE):
         figure = drawing.figure(5.0, 3.8)
         axes = drawing.plain_axes(figure.add_subplot(), CSS)
         right = max([p.high for p in points] + [0.1])
         highs = [p.agreement for p in points] + ([ceiling] if ceiling is not None else [])
-        bottom = max(0.0, min(highs) - 0.12)
+        bottom, top = max(0.0, min(highs) - 0.12), min(1.03, max(highs) + 0.06)
+        if not share:
+            room = 0.15 * max(max(highs) - min(highs), 0.01)
+            bottom, top = min(highs) - room, max(highs) + room
         axes.set_xlim(-0.02 * right, min(1.02, right * 1.08))
-        axes.set_ylim(bottom, min(1.03, max(highs) + 0.06))
+        axes.set_ylim(bottom, top)
         axes.set_xlabel("copies, share of images (bars: 95 % interval)")
         axes.set_ylabel(ylabel)
-        for axis in (axes.xaxis, axes.yaxis):
+        for axis in (axes.xaxis, axes.yaxis) if share else (axes.xaxis,):
             axis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
         if ceiling is not None:
             axes.axhline(ceiling, color=CSS.soft, lw=0.9, ls=(0, (2, 2)))

@@ -16,32 +16,26 @@ from matplotlib.figure import Figure
 from sidestep.bench.compare import Line
 from sidestep.bench.front import front, hypervolume
 from sidestep.web import drawing
+from sidestep.web.axes import COPIES, Axis, agreement
 from sidestep.web.drawing import LIGHT, STYLE, Palette, Point
 
-Across = Callable[[Line], float]
 COLUMNS = 3  # small charts side by side in a picture
 
 
 class Curve(NamedTuple):
-    """A method over its strengths."""
+    """A method over its strengths.
+
+    Its area is that of the plane of copies and agreement that they beat, see `bench.front`.
+    """
 
     name: str
     lines: list[Line]  # by strength rising
-    area: float  # of the plane of copies and agreement that they beat, in [0, 1]
-
-
-def copies(line: Line) -> float:
-    """The share of copies."""
-    return line.copy_share
-
-
-def similarity(line: Line) -> float:
-    """The 95th percentile of similarity."""
-    return line.similarity_p95
+    area: float
 
 
 def curves(lines: Sequence[Line]) -> list[Curve]:
     """The methods of a comparison; plain guidance first, then by area falling."""
+    up = agreement(lines)
     groups: dict[str, list[Line]] = {}
     for line in lines:
         groups.setdefault(line.curve, []).append(line)
@@ -49,7 +43,7 @@ def curves(lines: Sequence[Line]) -> list[Curve]:
         Curve(
             name,
             sorted(rows, key=lambda x: (x.strength is None, x.strength or 0.0)),
-            hypervolume([(x.copy_share, x.agreement_r5) for x in rows]),
+            hypervolume([(x.copy_share, up.of(x)) for x in rows]),
         )
         for name, rows in groups.items()
     ]
@@ -58,31 +52,36 @@ def curves(lines: Sequence[Line]) -> list[Curve]:
 
 def best(lines: Sequence[Line]) -> list[Line]:
     """The lines that no other beats in copies and agreement, by copies rising."""
-    return [lines[i] for i in front([(x.copy_share, x.agreement_r5) for x in lines])]
+    return _front(lines, COPIES, agreement(lines))
 
 
-def overview(lines: Sequence[Line], across: Across = copies, palette: Palette = LIGHT) -> Figure:
+def _front(lines: Sequence[Line], across: Axis, up: Axis) -> list[Line]:
+    return [lines[i] for i in front([(across.of(x), up.of(x)) for x in lines])]
+
+
+def overview(lines: Sequence[Line], across: Axis = COPIES, palette: Palette = LIGHT) -> Figure:
     """All methods at all strengths; the front and plain guidance are named."""
+    up = agreement(lines)
     with rc_context(STYLE):
         figure = drawing.figure(6.4, 4.6)
         axes = drawing.plain_axes(figure.add_subplot(), palette)
-        _frame(axes, lines, across)
-        _background(axes, lines, across, palette)
-        top = [lines[i] for i in front([(across(x), x.agreement_r5) for x in lines])]
-        edge = _steps(axes, top, across, palette)
+        _frame(axes, lines, across, up)
+        _background(axes, lines, across, up, palette)
+        top = _front(lines, across, up)
+        edge = _steps(axes, top, across, up, palette)
         plain = [x for x in lines if x.plain]
         named = []
         for x in {x.rule: x for x in [*top, *plain]}.values():
-            at = across(x)
-            low, high = (x.copy_low, x.copy_high) if across is copies else (at, at)
+            at, height = across.of(x), up.of(x)
+            low, high = across.bounds(x) if across.bounds else (at, at)
             colour = palette.ink if x in plain else palette.accent
-            axes.plot([low, high], [x.agreement_r5] * 2, color=palette.soft, lw=1.1, zorder=3)
+            axes.plot([low, high], [height] * 2, color=palette.soft, lw=1.1, zorder=3)
             axes.plot(
-                at, x.agreement_r5, "D" if x in plain else "o", color=colour, ms=6,
+                at, height, "D" if x in plain else "o", color=colour, ms=6,
                 mec=palette.paper, zorder=4,
             )  # fmt: skip
-            named.append(Point(x.rule, at, low, high, x.agreement_r5))
-        others = [(across(x), x.agreement_r5) for x in lines]
+            named.append(Point(x.rule, at, low, high, height))
+        others = [(across.of(x), up.of(x)) for x in lines]
         _better(axes, palette)
         drawing.label(figure, axes, named, palette, [*others, *edge])
     return figure
@@ -140,21 +139,24 @@ def cost(lines: Sequence[Line], palette: Palette = LIGHT) -> Figure:
     return figure
 
 
-def _frame(axes: Axes, lines: Sequence[Line], across: Across) -> None:
+def _frame(axes: Axes, lines: Sequence[Line], across: Axis, up: Axis) -> None:
     """Limits and words of the axes, the same for all charts of a comparison."""
-    right = max([x.copy_high if across is copies else across(x) for x in lines])
-    left = 0.0 if across is copies else min(across(x) for x in lines)
+    right = max(across.bounds(x)[1] if across.bounds else across.of(x) for x in lines)
+    left = 0.0 if across.share else min(across.of(x) for x in lines)
     width = max(right - left, 0.05)
-    heights = [x.agreement_r5 for x in lines]
-    bottom, top = max(0.0, min(heights) - 0.08), min(1.03, max(heights) + 0.1)
+    heights = [up.of(x) for x in lines]
+    if up.share:
+        bottom, top = max(0.0, min(heights) - 0.08), min(1.03, max(heights) + 0.1)
+    else:
+        room = 0.15 * max(max(heights) - min(heights), 0.01)
+        bottom, top = min(heights) - room, max(heights) + room
     axes.set_xlim(left - 0.03 * width, right + 0.05 * width)
     axes.set_ylim(bottom, top)
-    shares = "copies, share of images" if across is copies else "similarity, 95th percentile"
-    axes.set_xlabel(shares)
-    axes.set_ylabel("agreement with the prompt (R@5)")
-    axes.yaxis.set_major_formatter(_percent)
-    if across is copies:
-        axes.xaxis.set_major_formatter(_percent)
+    axes.set_xlabel(across.label)
+    axes.set_ylabel(up.label)
+    for axis, shown in ((axes.xaxis, across), (axes.yaxis, up)):
+        if shown.share:
+            axis.set_major_formatter(_percent)
 
 
 def _percent(value: float, _: object) -> str:
@@ -165,9 +167,11 @@ def _times_100(share: float | None) -> float | None:
     return None if share is None else 100 * share
 
 
-def _background(axes: Axes, lines: Sequence[Line], across: Across, palette: Palette) -> None:
+def _background(
+    axes: Axes, lines: Sequence[Line], across: Axis, up: Axis, palette: Palette
+) -> None:
     for curve in curves(lines):
-        points = [(across(x), x.agreement_r5) for x in curve.lines]
+        points = [(across.of(x), up.of(x)) for x in curve.lines]
         axes.plot(*zip(*points, strict=True), color=palette.line, lw=0.8, zorder=1)
         axes.plot(
             *zip(*points, strict=True),
@@ -181,11 +185,11 @@ def _background(axes: Axes, lines: Sequence[Line], across: Across, palette: Pale
 
 
 def _steps(
-    axes: Axes, top: Sequence[Line], across: Across, palette: Palette
+    axes: Axes, top: Sequence[Line], across: Axis, up: Axis, palette: Palette
 ) -> list[tuple[float, float]]:
     """Draw the edge of what the front beats, out to the frame; points along its level parts."""
-    xs = [across(x) for x in top]
-    ys = [x.agreement_r5 for x in top]
+    xs = [across.of(x) for x in top]
+    ys = [up.of(x) for x in top]
     axes.plot(
         [xs[0], *xs, axes.get_xlim()[1]], [axes.get_ylim()[0], *ys, ys[-1]],
         color=palette.accent, lw=1, ls=(0, (3, 2)), drawstyle="steps-post", zorder=2,
@@ -206,14 +210,13 @@ def _better(axes: Axes, palette: Palette) -> None:
 
 
 def _alone(axes: Axes, curve: Curve, lines: Sequence[Line], palette: Palette) -> None:
-    _frame(axes, lines, copies)
-    _background(axes, lines, copies, palette)
-    _steps(axes, best(lines), copies, palette)
-    points = [(x.copy_share, x.agreement_r5) for x in curve.lines]
+    up = agreement(lines)
+    _frame(axes, lines, COPIES, up)
+    _background(axes, lines, COPIES, up, palette)
+    _steps(axes, _front(lines, COPIES, up), COPIES, up, palette)
+    points = [(x.copy_share, up.of(x)) for x in curve.lines]
     for x in curve.lines:
-        axes.plot(
-            [x.copy_low, x.copy_high], [x.agreement_r5] * 2, color=palette.soft, lw=0.8, zorder=3
-        )
+        axes.plot([x.copy_low, x.copy_high], [up.of(x)] * 2, color=palette.soft, lw=0.8, zorder=3)
     axes.plot(
         *zip(*points, strict=True), "-o", color=palette.accent, lw=1.8, ms=5, mec=palette.paper,
         zorder=4,
@@ -222,7 +225,7 @@ def _alone(axes: Axes, curve: Curve, lines: Sequence[Line], palette: Palette) ->
     for x in ends:
         if x.strength is not None:
             axes.annotate(
-                f"{x.strength:g}", (x.copy_share, x.agreement_r5), (0, 7), ha="center",
+                f"{x.strength:g}", (x.copy_share, up.of(x)), (0, 7), ha="center",
                 textcoords="offset points", fontsize=8.5, color=palette.ink, zorder=5,
             )  # fmt: skip
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from sidestep.audit.records import Record
+from sidestep.audit.summary import is_scored
 from sidestep.web import words
-from sidestep.web.run import Line, Run, is_scored, load
+from sidestep.web.run import Line, Run, load
 
 SIDE = 128  # pixels of a picture in the grid
 GAP, MARGIN, LABEL = 14, 24, 190  # between pictures, around all, width of the prompts' column

@@ -52,7 +52,10 @@ def write_report(run_folder: Path, out: Path | None = None) -> Path:
 def render(run: Run) -> str:
     """The report as text; the same run gives the same text."""
     templates = environment()
-    templates.globals |= {"percent": words.percent, "opened": words.opened, "KINDS": words.KINDS}
+    templates.globals |= {
+        "percent": words.percent, "share": words.share, "opened": words.opened,
+        "KINDS": words.KINDS,
+    }  # fmt: skip
     kind = words.headline_kind(run.summary)
     page = templates.get_template("report.html.j2").render(
         header=run.header,
@@ -65,6 +68,7 @@ def render(run: Run) -> str:
         scatter=_scatter(run, kind),
         kind=kind,
         summary=_by_kind(run),
+        texts=_texts(run),
         plain=words.plain_rule(run, kind) if kind else None,
         best=words.best_rule(run, kind) if kind else None,
         rules=_rules(run),
@@ -125,26 +129,38 @@ def _opened(records: list[Record], kind: str, curves: charts.Curves) -> str:
 
 
 def _scatter(run: Run, kind: str | None) -> Markup | None:
+    """Copies against agreement, or against an image-text score where no agreement is known."""
     if kind is None:
+        return None
+    rows = {rule: row[kind] for rule, row in run.summary.items() if kind in row}
+    r5 = all(row["agreement_r5"] is not None for row in rows.values())
+    name = next((n for n in _texts(run) if all(n in row["text"] for row in rows.values())), None)
+    if not r5 and name is None:
         return None
     points = [
         Point(
-            rule, row[kind]["copy_share"], row[kind]["copy_low"], row[kind]["copy_high"],
-            row[kind]["agreement_r5"],
+            rule, row["copy_share"], row["copy_low"], row["copy_high"],
+            row["agreement_r5"] if r5 else row["text"][name],
         )
-        for rule, row in run.summary.items()
-        if kind in row
+        for rule, row in rows.items()
     ]  # fmt: skip
     ceiling = run.header.get("agreement_ceiling")
-    r5 = ceiling.get("r5") if isinstance(ceiling, dict) else None
+    top = ceiling.get("r5") if r5 and isinstance(ceiling, dict) else None
     return Markup(
         charts.scatter(
             points,
-            ylabel="agreement with the prompt (R@5)",
-            ceiling=float(r5) if isinstance(r5, int | float) else None,
+            ylabel="agreement with the prompt (R@5)" if r5 else str(name),
+            share=r5,
+            ceiling=float(top) if isinstance(top, int | float) else None,
             name=f"rules by share of copies and agreement, {words.KINDS[kind][0]}",
         )
     )
+
+
+def _texts(run: Run) -> list[str]:
+    """The image-text recipes of the run."""
+    rows = [row for kinds in run.summary.values() for row in kinds.values()]
+    return list(dict.fromkeys(name for row in rows for name in row["text"]))
 
 
 def _by_kind(run: Run) -> dict[str, dict[str, dict[str, Any]]]:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from sidestep.audit import records as audit
 from sidestep.audit.records import Record
-from sidestep.audit.summary import summarise
+from sidestep.audit.summary import is_scored, summarise
 from sidestep.errors import BadRecords
 from sidestep.sampling.trace import Trace
 
@@ -117,11 +117,6 @@ def load(folder: Path) -> Run:
             "they are shown, but not counted in any number."
         )
     return Run(folder, header, rows, traces, summarise(scored) if scored else {}, notes)
-
-
-def is_scored(record: Record) -> bool:
-    """Whether a record carries everything a summary row counts."""
-    return record.copy is not None and record.agreement is not None and record.recipe is not None
 
 
 def inside(folder: Path, name: str) -> Path:

@@ -3,7 +3,8 @@
 from typing import Any
 
 from sidestep.audit.records import Record
-from sidestep.web.run import Run, Summary, is_scored
+from sidestep.audit.summary import is_scored
+from sidestep.web.run import Run, Summary
 
 SPACE = "\N{NO-BREAK SPACE}"  # a number and its % stay on one line
 KINDS = {
@@ -18,6 +19,11 @@ def percent(share: float, digits: int = 0) -> str:
     if digits == 0 and 0 < share < 0.01:
         return f"under 1{SPACE}%"
     return f"{100 * share:.{digits}f}{SPACE}%"
+
+
+def share(value: float | None) -> str:
+    """A share in [0, 1] as a percentage, `-` where it is not known."""
+    return "-" if value is None else percent(value)
 
 
 def count(number: int, noun: str) -> str:
@@ -40,7 +46,10 @@ def plain_rule(run: Run, kind: str) -> str | None:
 
 
 def best_rule(run: Run, kind: str) -> str | None:
-    """The rule with the highest good share, apart from plain guidance; then the fewest copies."""
+    """The rule with the highest good share, apart from plain guidance; then the fewest copies.
+
+    Where no agreement is known the fewest copies decide alone.
+    """
     rows = {
         rule: kinds[kind]
         for rule, kinds in run.summary.items()
@@ -48,7 +57,7 @@ def best_rule(run: Run, kind: str) -> str | None:
     }
     if not rows:
         return None
-    return max(rows, key=lambda rule: (rows[rule]["good_share"], -rows[rule]["copy_share"]))
+    return max(rows, key=lambda rule: (rows[rule]["good_share"] or 0.0, -rows[rule]["copy_share"]))
 
 
 def verdict(run: Run) -> list[str]:
@@ -66,20 +75,23 @@ def verdict(run: Run) -> list[str]:
         )
     if best is not None:
         one = rows[best][kind]
-        if plain is None:
+        other = rows[plain][kind] if plain is not None else None
+        known = one["good_share"] is not None
+        name = f"{'The best rule' if known else 'The rule with the fewest copies'}, “{best}”,"
+        if other is None:
             said.append(
-                f"The best rule, “{best}”, copied a training picture in {_share(one)} of "
-                f"{count(one['images'], 'image')} made from {captions}; "
-                f"{percent(one['agreement_r5'])} of them show what the prompt says."
+                f"{name} copied a training picture in {_share(one)} of "
+                f"{count(one['images'], 'image')} made from {captions}{_agreement(one)}."
             )
         else:
+            said.append(f"{name} copied in {_share(one)}{_kept(one, other)}.")
+            said.append(_difference(one, other))
+        if known:
+            than = f" (plain guidance: {share(other['good_share'])})" if other else ""
             said.append(
-                f"The best rule, “{best}”, copied in {_share(one)}{_kept(one, rows[plain][kind])}."
+                f"With it, {percent(one['good_share'])} of the images are good: on the prompt and "
+                f"no copy{than}."
             )
-            said.append(_difference(one, rows[plain][kind]))
-        good = percent(one["good_share"])
-        than = f" (plain guidance: {percent(rows[plain][kind]['good_share'])})" if plain else ""
-        said.append(f"With it, {good} of the images are good: on the prompt and no copy{than}.")
     said += _ordinary(run, kind, plain, best)
     return said
 
@@ -115,6 +127,7 @@ def limits(run: Run) -> list[str]:
             "The best rule is named after the same images it is reported on; on new prompts expect "
             "it to do somewhat worse."
         )
+    if any(r.agreement is not None for r in rows):
         said.append(
             "Agreement (R@1, R@5) is the share of images whose concept is the nearest, or among "
             "the "
@@ -122,6 +135,13 @@ def limits(run: Run) -> list[str]:
             + _ceiling(run)
             + ". It says what is shown, not how well it is drawn."
         )
+    if any(r.text for r in rows):
+        said.append(
+            "An image-text score is the mean cosine of picture and prompt under the model it is "
+            "named after. Memorized pictures fit their captions unnaturally well, so it must fall "
+            "a little where copies stop."
+        )
+    if rows:
         said.append(
             "Diversity is the mean dissimilarity between images of the same prompt. NFE counts "
             "network evaluations of one image; seconds are wall time on the machine of the run."
@@ -150,9 +170,20 @@ def _share(row: dict[str, Any]) -> str:
     return f"{percent(row['copy_share'])} (95 % interval {low} to {high})"
 
 
-def _kept(one: dict[str, Any], plain: dict[str, Any]) -> str:
-    if not plain["agreement_r5"]:
+def _agreement(row: dict[str, Any]) -> str:
+    if row["agreement_r5"] is None:
         return ""
+    return f"; {percent(row['agreement_r5'])} of them show what the prompt says"
+
+
+def _kept(one: dict[str, Any], plain: dict[str, Any]) -> str:
+    scores = [
+        f"{name} is {value:.3f} against {plain['text'][name]:.3f}"
+        for name, value in one["text"].items()
+        if name in plain["text"]
+    ]
+    if not plain["agreement_r5"] or one["agreement_r5"] is None:
+        return f"; {', '.join(scores)}" if scores else ""
     kept = percent(one["agreement_r5"] / plain["agreement_r5"])
     return (
         f" and kept {kept} of plain guidance's agreement with the prompt (concept among the five "
