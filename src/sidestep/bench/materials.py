@@ -260,7 +260,3 @@ def _header(scenario: Scenario, notes: Sequence[str], **about: Any) -> dict[str,
         "published": msgspec.to_builtins(scenario.published),
         **about,
     }
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
