@@ -11,7 +11,9 @@ import sidestep
 from sidestep.errors import SidestepError
 from sidestep.guidance import Constant, Static
 from sidestep.mitigations import Start, Unfit
+from sidestep.mitigations.antimemorization import AntiMemorization, References
 from sidestep.mitigations.perturbation import EmbeddingNoise, RandomWords
+from sidestep.mitigations.reanchoring import PromptReanchoring
 from sidestep.models import embedded
 from sidestep.rng import noise
 from sidestep.sampling.mitigated import sample_mitigated
@@ -150,3 +152,53 @@ def test_what_cannot_be_mitigated_says_why(pipe):
         embeds = torch.zeros(1, 20, 128)
         with pytest.raises(Unfit, match="give it the prompts"):
             pipe(prompt_embeds=embeds, negative_prompt_embeds=embeds, num_inference_steps=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("random-words", r"the name of a mitigation; give the object, .*RandomWords\(\.\.\.\)"),
+        ("random words", "is no mitigation; give objects"),
+        (Static(), "Static is a rule; give it to sidestep.guide"),
+        ([EmbeddingNoise()], "one argument for each"),
+        (EmbeddingNoise, "is no mitigation; give objects"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_mitigation_is_refused_before_the_pipeline_changes(pipe, given, sentence):
+    with pytest.raises(TypeError, match=sentence):
+        sidestep.mitigate(pipe, given)
+    assert type(pipe) is StableDiffusionPipeline
+
+
+@pytest.mark.parametrize("seed", [1.5, "ab", [1, 2.5], None])
+def test_a_seed_that_is_no_whole_number_is_refused(pipe, seed):
+    with pytest.raises(TypeError, match="give a whole number, or a list of one"):
+        sidestep.mitigate(pipe, EmbeddingNoise(), seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [({"clip_skip": 1}, "clip_skip"), ({"cross_attention_kwargs": {"scale": 0.5}}, "fuse_lora")],
+)
+def test_what_would_not_reach_the_network_is_refused(pipe, more, sentence):
+    with sidestep.mitigate(pipe, EmbeddingNoise()), pytest.raises(Unfit, match=sentence):
+        stock(pipe, **more)
+
+
+def test_some_samples_are_re_anchored_where_each_has_its_own_negative_prompt(model, pipe):
+    """The first gaps of the two prompts lie on both sides of the trigger."""
+    prompts = ["a fox", "midnight owl jazz club poster"]
+    plain = stock(pipe, prompts, negative_prompt=["a red ship", "a blue fox"])
+    anchored = PromptReanchoring(low=0.1, high=0.5, trigger=1.2)
+    with sidestep.mitigate(pipe, anchored, seed=SEEDS):
+        got = stock(pipe, prompts, negative_prompt=["a red ship", "a blue fox"])
+    same = (got - plain).abs().flatten(1).amax(1) < 2e-4
+    assert sorted(same.tolist()) == [False, True]
+
+
+def test_captions_of_references_need_no_negative_prompts(pipe):
+    settings = {"negative_prompt": ["a red ship", "a blue fox"]}
+    references = References(torch.rand(3, 3, 64, 64) * 2 - 1, ("a", "b", "c"))
+    with sidestep.mitigate(pipe, AntiMemorization(references, threshold=-2.0)):
+        assert not torch.equal(stock(pipe, **settings), stock(pipe))

@@ -15,12 +15,13 @@ from typing import Any
 
 import torch
 
+from sidestep import registry
 from sidestep.adapters.conditioned import ConditionedUNet
 from sidestep.adapters.levels import Clock
 from sidestep.adapters.pipeline.calling import calling
 from sidestep.adapters.stable_diffusion import StableDiffusion
 from sidestep.errors import SidestepError
-from sidestep.guidance.base import Needs
+from sidestep.guidance.base import Needs, Rule
 from sidestep.guidance.denoiser import Level
 from sidestep.mitigations import Mitigation, Outcome, Start, Text, Unfit, begin
 from sidestep.mitigations.base import Step
@@ -28,6 +29,8 @@ from sidestep.rng import image_seed
 
 CLASSES = ("StableDiffusionPipeline",)
 MARK = "_sidestep_mitigate"
+# What a pipeline may tell its UNet beside latents, time and embeddings; ConditionedUNet does not.
+UNHEARD = ("timestep_cond", "cross_attention_kwargs", "added_cond_kwargs")
 
 
 def mitigate(pipe: Any, *mitigations: Mitigation, seed: int | Sequence[int] = 0) -> "Mitigate":
@@ -39,7 +42,9 @@ def mitigate(pipe: Any, *mitigations: Mitigation, seed: int | Sequence[int] = 0)
     predictions.
 
     Raises Unfit for another class of pipeline, and when it is called for what a mitigation needs
-    and the call does not have, such as prompts.
+    and the call does not have, such as prompts, or for what would not reach the network under
+    mitigations, such as image prompts; TypeError for what is no mitigation and for a seed that is
+    no whole number.
     """
     name = type(pipe).__name__
     if name not in CLASSES:
@@ -54,7 +59,27 @@ def mitigate(pipe: Any, *mitigations: Mitigation, seed: int | Sequence[int] = 0)
         )
     if not mitigations:
         raise ValueError("there is no mitigation; give at least one")
+    for mitigation in mitigations:
+        if isinstance(mitigation, type) or not callable(getattr(mitigation, "begin", None)):
+            raise TypeError(_no_mitigation(mitigation))
+    for one in [seed] if isinstance(seed, int) else seed if isinstance(seed, Sequence) else [seed]:
+        if not isinstance(one, int):
+            raise TypeError(
+                f"seed is {seed!r}; give a whole number, or a list of one for each sample"
+            )
     return Mitigate(pipe, mitigations, seed)
+
+
+def _no_mitigation(given: Any) -> str:
+    known = {e.name: e.code.replace(":", ".") for e in registry.entries("mitigation")}
+    if isinstance(given, Rule):
+        return f"{type(given).__name__} is a rule; give it to sidestep.guide beside this"
+    if isinstance(given, str) and given in known:
+        return f"{given!r} is the name of a mitigation; give the object, {known[given]}(...)"
+    return (
+        f"{given!r} is no mitigation; give objects such as "
+        "sidestep.mitigations.perturbation.EmbeddingNoise(0.5), one argument for each"
+    )
 
 
 class Mitigate:
@@ -104,7 +129,10 @@ class _Model:
         self.pictures = self.stable.pictures
 
     def embed(self, prompts: Sequence[str], pad: str | None = None) -> Text:
-        return self.stable.embed(prompts, pad, self._against)
+        # Prompts that are not those of the batch, such as captions of references or the rewording
+        # of some of its samples, have no negative prompt each.
+        fits = len(self._against) in (1, len(prompts))
+        return self.stable.embed(prompts, pad, self._against if fits else None)
 
 
 class _Call:
@@ -134,15 +162,20 @@ class _Call:
             yield self
 
     def _encode(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        made = original(*args, **kwargs)
         bound = inspect.signature(original).bind(*args, **kwargs)
         bound.apply_defaults()
         given, each = bound.arguments["prompt"], bound.arguments["num_images_per_prompt"]
+        if bound.arguments["clip_skip"] is not None:
+            raise Unfit(
+                "the pipeline was given clip_skip, and mitigations that change prompts know the "
+                "last layer of its text encoder only; leave it out"
+            )
         if given is None:
             raise Unfit(
                 "the pipeline was given prompt_embeds, and where a prompt ends cannot be seen in "
                 "them; give it the prompts"
             )
+        made = original(*args, **kwargs)
         self.prompts = tuple(p for p in _listed(given) for _ in range(each))
         against = _listed(bound.arguments["negative_prompt"] or "")
         self.model = _Model(
@@ -200,6 +233,12 @@ class _Call:
     def _answer(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if self.start is None:
             return original(*args, **kwargs)
+        if lost := [name for name in UNHEARD if kwargs.get(name) is not None]:
+            raise Unfit(
+                f"the pipeline gives its network {' and '.join(lost)}, which mitigations do not "
+                "pass on; leave out image prompts, cross_attention_kwargs (fuse a LoRA with "
+                "pipe.fuse_lora instead) and guidance embeddings"
+            )
         given, timestep = args[:2]
         self.index = self.clock.position(timestep)
         level, batch = self.levels[self.index], len(self.start.x)

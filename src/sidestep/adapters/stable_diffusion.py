@@ -137,7 +137,8 @@ class StableDiffusion:
             attention_mask=mask.to(self.device) if masked else None,
             return_dict=False,
         )[:1]
-        return hidden, mask.sum(1).to(self.device)
+        # Where the embeddings are, not where the network rests: offloading keeps it elsewhere.
+        return hidden, mask.sum(1).to(hidden.device)
 
     def denoiser(self, prompts: Sequence[str]) -> "ConditionedUNet":
         """The network with one prompt per sample, against the empty prompt."""

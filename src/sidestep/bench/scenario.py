@@ -125,7 +125,7 @@ class PublishedRow(Part, frozen=True, kw_only=True):
 
 
 class Published(Part, frozen=True, kw_only=True):
-    """Numbers to print beside ours."""
+    """Numbers of others, kept in the header of a run."""
 
     table: str
     recipes: dict[str, str]  # by metric, what measured it; other recipes do not compare
