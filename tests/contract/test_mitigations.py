@@ -1,6 +1,7 @@
 """What every registered mitigation keeps, whichever it is, on a memorizer in closed form."""
 
-from dataclasses import FrozenInstanceError, fields, is_dataclass
+import math
+from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
 
 import pytest
 import torch
@@ -8,8 +9,9 @@ from contract.mitigation_cases import CASES, STEPS
 from reference.captioned import Captions
 
 from sidestep import registry
+from sidestep.errors import SidestepError
 from sidestep.guidance import Constant
-from sidestep.mitigations import Start
+from sidestep.mitigations import Start, Unfit
 from sidestep.rng import noise
 from sidestep.sampling import DDIM, NoiseSchedule
 from sidestep.sampling.mitigated import sample_mitigated
@@ -21,13 +23,13 @@ SCALE = 3.0
 every = pytest.mark.parametrize("name", [e.name for e in registry.entries("mitigation")])
 
 
-def run(mitigation, seeds, caption=CAPTION, rule=None):
+def run(mitigation, seeds, caption=CAPTION, rule=None, wrap=lambda denoiser: denoiser):
     """The run, and the evaluations that were really made, (B,)."""
     model = Captions({CAPTION: COPIED})
     prompts = (caption,) * len(seeds)
     denoiser = model.denoiser(prompts)
     start = Start(
-        denoiser=denoiser,
+        denoiser=wrap(denoiser),
         x=noise(list(seeds), tuple(model.points.shape[1:])).double(),
         levels=tuple(SCHEDULE.grid(STEPS)),
         seeds=tuple(seeds),
@@ -104,3 +106,37 @@ def test_it_moves_the_outcome_as_its_paper_claims(name):
     made, _ = run(CASES[name].strong, range(16))
     assert copies(made.latents).sum() < copies(plain.latents).sum()
     assert made.latents.isfinite().all()
+
+
+@every
+def test_a_setting_that_is_no_number_is_named(name):
+    strong = CASES[name].strong
+    for field in fields(strong):
+        if isinstance(getattr(strong, field.name), float):
+            with pytest.raises(ValueError, match=f"{field.name} (is )?nan; (?!a guidance scale)"):
+                replace(strong, **{field.name: math.nan})
+
+
+@pytest.mark.parametrize("name", [n for n, c in CASES.items() if "gradients" in c.strong.needs])
+def test_gradients_are_asked_for_in_a_sentence(name):
+    with torch.inference_mode(), pytest.raises(SidestepError, match=f"{name} needs gradients"):
+        run(CASES[name].strong, range(2))
+    with pytest.raises(Unfit, match="Opaque lets no gradients through to its"):
+        run(CASES[name].strong, range(2), wrap=Opaque)
+
+
+class Opaque:
+    """A network outside of torch, as one of ONNX is."""
+
+    def __init__(self, inner):
+        self.inner, self.text = inner, inner.text
+
+    def select(self, rows):
+        return Opaque(self.inner.select(rows))
+
+    def with_text(self, text):
+        return Opaque(self.inner.with_text(text))
+
+    def __call__(self, x, level, needs):
+        with torch.no_grad():
+            return self.inner(x, level, needs)

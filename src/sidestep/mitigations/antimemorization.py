@@ -29,7 +29,15 @@ from torch import Tensor
 
 from sidestep.guidance.base import BOTH, Needs, Prediction
 from sidestep.guidance.denoiser import Level
-from sidestep.mitigations.base import Need, Start, Unfit, Wrapped, scaled
+from sidestep.mitigations.base import (
+    Need,
+    Start,
+    Unfit,
+    Wrapped,
+    check_finite,
+    check_gradients,
+    scaled,
+)
 from sidestep.mitigations.descent import times
 from sidestep.mitigations.text import Text
 
@@ -116,12 +124,20 @@ class AntiMemorization:
             raise ValueError(
                 f"references is {self.references!r}; give References(pictures, captions)"
             )
-        for name in ("threshold", "despecification", "deduplication", "dissimilarity"):
-            if not math.isfinite(getattr(self, name)):
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be a finite number")
+        check_finite(
+            threshold=self.threshold,
+            despecification=self.despecification,
+            deduplication=self.deduplication,
+            dissimilarity=self.dissimilarity,
+        )
 
     def begin(self, start: Start) -> Start:
-        """The run with a denoiser that looks at its clean estimates."""
+        """The run with a denoiser that looks at its clean estimates.
+
+        Raises ValueError at the guidance scale 0, Unfit for references that cannot be compared
+        with the model's pictures and SidestepError under `torch.inference_mode`.
+        """
+        check_gradients(self.name)
         if start.scale == 0:
             raise ValueError(
                 "the guidance scale of the run is 0, so there is no guidance to change; give Start "

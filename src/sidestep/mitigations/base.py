@@ -9,6 +9,7 @@ Shapes: B samples, latents of shape S. Every sample is alone: its own seed, targ
 a batch equals its singles.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, cast
@@ -199,6 +200,31 @@ def _rows(values: Any, rows: Tensor) -> Any:
     if hasattr(values, "select"):  # a text or a denoiser
         return values.select(rows)
     return tuple(values[i] for i in torch.arange(len(values))[rows.cpu()].tolist())
+
+
+def check_finite(**values: float) -> None:
+    """Refuse a setting, given by its name, that is not a finite number."""
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise ValueError(f"{name} is {value}; it must be a finite number")
+
+
+def check_gradients(name: str) -> None:
+    """Refuse to begin a mitigation that needs gradients where torch records none."""
+    if torch.is_inference_mode_enabled():
+        raise SidestepError(
+            f"{name} needs gradients and torch.inference_mode records none; "
+            "call it under torch.no_grad instead"
+        )
+
+
+def check_flow(values: Tensor, network: object, to: str) -> None:
+    """Raise Unfit unless what was computed with a network has gradients to flow back."""
+    if not values.requires_grad:
+        raise Unfit(
+            f"{type(network).__name__} lets no gradients through to its {to}; this mitigation is "
+            "for networks that torch can differentiate"
+        )
 
 
 def scaled(prediction: Prediction, wanted: Tensor, scale: float, extra: Tensor | int) -> Prediction:

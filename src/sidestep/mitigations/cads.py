@@ -18,9 +18,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sidestep.guidance.base import Needs, Prediction, check_scale, check_time
+from sidestep.guidance.base import Needs, Prediction, check_time
 from sidestep.guidance.denoiser import Level
-from sidestep.mitigations.base import Need, Start, Wrapped
+from sidestep.mitigations.base import Need, Start, Wrapped, check_finite
 from sidestep.rng import stream
 
 
@@ -43,7 +43,7 @@ class CADS:
 
     def __post_init__(self) -> None:
         """Refuse a strength that is not finite, times outside [0, 1] or crossed, another mix."""
-        check_scale("strength", self.strength)
+        check_finite(strength=self.strength)
         check_time("low", self.low)
         check_time("high", self.high)
         if self.low > self.high:

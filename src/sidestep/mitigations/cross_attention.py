@@ -17,8 +17,7 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
-from sidestep.guidance.base import check_scale
-from sidestep.mitigations.base import Need, Start
+from sidestep.mitigations.base import Need, Start, check_finite
 from sidestep.mitigations.text import Place, Text
 
 Mask = Literal["nothing", "padding", "end"]
@@ -40,7 +39,7 @@ class AttentionMasking:
 
     def __post_init__(self) -> None:
         """Refuse a boost that is not finite and an unknown mask."""
-        check_scale("boost", self.boost)
+        check_finite(boost=self.boost)
         if self.mask not in get_args(Mask):
             known = ", ".join(get_args(Mask))
             raise ValueError(f"mask is {self.mask!r}; known are {known}")

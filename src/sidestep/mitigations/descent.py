@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sidestep.guidance.base import BOTH
 from sidestep.guidance.denoiser import Denoiser, Level
+from sidestep.mitigations.base import check_flow
 
 Optimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
 # Samples, their noise (b, *S) and the difference there -> the loss (b,) and the further network
@@ -60,7 +61,8 @@ def descend(
     """Descend the loss from x (n, *S) until the gap is at most `target`, at most `limit` updates.
 
     The gap is looked at before each update and after the last one. Every `group` samples in a row
-    are attempts at one: they rest together as soon as one of them has met the target.
+    are attempts at one: they rest together as soon as one of them has met the target. Raises Unfit
+    for a network that lets no gradients through.
     """
     # A tensor per sample: optimizers pass over those without a gradient.
     rows = [row.clone() for row in x.detach()]
@@ -80,6 +82,7 @@ def descend(
         left = (~met).nonzero()[:, 0]
         if update == limit or len(left) == 0:
             break
+        check_flow(push, denoiser, "latents")  # a loss may have terms of the latents alone
         with torch.enable_grad():
             value, more = loss(inner.select(left), here[left], push[left])
             (slope,) = torch.autograd.grad(value.sum(), here)

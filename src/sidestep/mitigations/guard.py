@@ -23,9 +23,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sidestep.guidance.base import BOTH, Needs, Prediction, check_scale
+from sidestep.guidance.base import BOTH, Needs, Prediction
 from sidestep.guidance.denoiser import Level
-from sidestep.mitigations.base import Need, Start, Wrapped, scaled
+from sidestep.mitigations.base import Need, Start, Wrapped, check_finite, scaled
 from sidestep.mitigations.text import Place, Text
 
 NEEDS: frozenset[Need] = frozenset({"text", "attention"})
@@ -48,7 +48,7 @@ class SpikeAttenuation:
         """Refuse a factor outside [0, 1] and a threshold that is not finite."""
         if not 0 <= self.factor <= 1:
             raise ValueError(f"factor is {self.factor}; it attenuates, so give one in [0, 1]")
-        check_scale("threshold", self.threshold)
+        check_finite(threshold=self.threshold)
 
     def begin(self, start: Start) -> Start:
         """The run with calmer cross-attention."""
@@ -93,7 +93,7 @@ class Guard:
     def __post_init__(self) -> None:
         """Refuse what SpikeAttenuation refuses and a repel that is not finite."""
         SpikeAttenuation(self.factor, self.threshold)
-        check_scale("repel", self.repel)
+        check_finite(repel=self.repel)
 
     def begin(self, start: Start) -> Start:
         """The run that is pushed away from what the prompt insists on."""

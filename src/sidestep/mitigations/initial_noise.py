@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from sidestep.guidance.denoiser import Denoiser
-from sidestep.mitigations.base import Need, Start
+from sidestep.mitigations.base import Need, Start, check_finite, check_gradients
 from sidestep.mitigations.descent import descend, difference, norms, times
 
 
@@ -45,7 +45,7 @@ class BatchwiseNoise:
 
     def __post_init__(self) -> None:
         """Refuse numbers that are not finite and a negative count."""
-        _check_finite(step=self.step, radius=self.radius)
+        check_finite(step=self.step, radius=self.radius)
         if self.rounds < 0:
             raise ValueError(f"rounds is {self.rounds}; it is a number of rounds, from 0 up")
 
@@ -93,10 +93,15 @@ class PerSampleNoise:
             raise ValueError("target is nan; it is a norm of noise predictions, such as 0.9")
         if self.limit < 0:
             raise ValueError(f"limit is {self.limit}; it is a number of updates, from 0 up")
-        _check_finite(rate=self.rate, decay=self.decay, penalty=self.penalty)
+        check_finite(rate=self.rate, decay=self.decay, penalty=self.penalty)
 
     def begin(self, start: Start) -> Start:
-        """The run with other first noise; `reached` says which samples met the target."""
+        """The run with other first noise; `reached` says which samples met the target.
+
+        Raises SidestepError under `torch.inference_mode` and Unfit for a network that lets no
+        gradients through.
+        """
+        check_gradients(self.name)
         optimizer = partial(torch.optim.AdamW, lr=self.rate, weight_decay=self.decay)
         found = descend(
             start.denoiser,
@@ -114,9 +119,3 @@ class PerSampleNoise:
     def _loss(self, denoiser: Denoiser, x: Tensor, push: Tensor) -> tuple[Tensor, int]:
         shell = norms(x) / math.sqrt(x[0].numel())
         return norms(push) + self.penalty * (shell - 1) ** 2, 0
-
-
-def _check_finite(**values: float) -> None:
-    for name, value in values.items():
-        if not math.isfinite(value):
-            raise ValueError(f"{name} is {value}; it must be a finite number")

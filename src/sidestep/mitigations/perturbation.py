@@ -17,8 +17,7 @@ from typing import ClassVar
 
 import torch
 
-from sidestep.guidance.base import check_scale
-from sidestep.mitigations.base import Need, Start
+from sidestep.mitigations.base import Need, Start, check_finite
 from sidestep.rng import stream
 
 
@@ -122,7 +121,7 @@ class EmbeddingNoise:
 
     def __post_init__(self) -> None:
         """Refuse a strength that is not finite."""
-        check_scale("strength", self.strength)
+        check_finite(strength=self.strength)
 
     def begin(self, start: Start) -> Start:
         """The run with noisy conditional embeddings; the unconditional ones stay."""

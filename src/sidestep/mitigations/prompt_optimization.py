@@ -18,9 +18,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sidestep.errors import SidestepError
 from sidestep.guidance.base import BOTH, Prediction
-from sidestep.mitigations.base import Need, Start, Unfit
+from sidestep.mitigations.base import Need, Start, check_flow, check_gradients
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,7 @@ class PromptOptimization:
         Raises SidestepError under `torch.inference_mode` and Unfit for a network that lets no
         gradients through.
         """
-        if torch.is_inference_mode_enabled():
-            raise SidestepError(
-                f"{self.name} needs gradients and torch.inference_mode records none; "
-                "call it under torch.no_grad instead"
-            )
+        check_gradients(self.name)
         cond = start.text.cond
         wide = torch.promote_types(cond.dtype, torch.float32)  # AdamW's epsilon is 0 in half
         words = [row.detach().to(wide, copy=True) for row in cond[:, 1:]]
@@ -76,11 +71,7 @@ class PromptOptimization:
             loud = ~reached[rows]
             if updates_left == 0 or not bool(loud.any()):
                 break
-            if not gap.requires_grad:
-                raise Unfit(
-                    f"{type(start.denoiser).__name__} lets no gradients through to its prompt "
-                    f"embeddings; {self.name} is for networks that torch can differentiate"
-                )
+            check_flow(gap, start.denoiser, "prompt embeddings")
             (gradient,) = torch.autograd.grad(gap, part, loud.to(gap))
             rows = rows[loud]
             backward[rows] += 1

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from sidestep.guidance.denoiser import Denoiser, Level
-from sidestep.mitigations.base import Need, Start
+from sidestep.mitigations.base import Need, Start, check_finite, check_gradients
 from sidestep.mitigations.descent import descend, difference, norms
 from sidestep.rng import stream
 
@@ -61,15 +61,18 @@ class SharpnessAware:
         """Refuse numbers out of range."""
         if math.isnan(self.target):
             raise ValueError("target is nan; it is a norm of noise predictions, such as 1.8")
-        for name in ("delta", "gaussianity", "rate"):
-            if not math.isfinite(getattr(self, name)):
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be a finite number")
+        check_finite(delta=self.delta, gaussianity=self.gaussianity, rate=self.rate)
         for name, least in (("limit", 0), ("candidates", 1), ("rounds", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; give at least {least}")
 
     def begin(self, start: Start) -> Start:
-        """The run with other first noise; `reached` says which samples met the target."""
+        """The run with other first noise; `reached` says which samples met the target.
+
+        Raises SidestepError under `torch.inference_mode` and Unfit for a network that lets no
+        gradients through.
+        """
+        check_gradients(self.name)
         device = start.x.device
         best = _Best.of(start.x)
         for number in range(self.rounds):
