@@ -30,6 +30,16 @@ def test_settings_left_out_have_their_defaults():
         ({"time": 0.5}, "needs a name"),
         ({"name": "sttaic"}, "did you mean static"),
         ({"name": "anti-memorization"}, "anti-memorization has no default for references"),
+        (
+            {"name": "random-words", "count": "x"},
+            "count of random-words is 'x'; give a whole",
+        ),
+        (
+            {"name": "random-words", "count": 2.5},
+            "count of random-words is 2.5; give a whole",
+        ),
+        ({"name": "cads", "low": True}, "low of cads is True; give a number"),
+        ({"name": "dynamic", "fallback": "late"}, "fallback of dynamic is 'late'; give a number"),
         ({"name": "static", "at": 0.5}, "no setting at; it has after, before, time"),
     ],
 )

@@ -4,6 +4,7 @@ Every image depends on its own prompt and seed alone, so the batch size changes 
 rounding.
 """
 
+import hashlib
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,7 @@ from sidestep.sampling.noise import NoiseSchedule
 from sidestep.sampling.probe import probe_and_sample
 from sidestep.sampling.trace import Trace
 
+LONGEST = 200  # of a slug; file systems end names at 255 bytes, and files add an ending
 Report = Callable[[str, int, int], None]
 
 
@@ -69,8 +71,11 @@ class Method:
 
     @property
     def slug(self) -> str:
-        """The label as a file name."""
-        return re.sub(r"[^a-z0-9]+", "-", self.label.lower()).strip("-")
+        """The label as a file name; what is too long for one ends in a hash of the whole."""
+        name = re.sub(r"[^a-z0-9]+", "-", self.label.lower()).strip("-")
+        if len(name) <= LONGEST:
+            return name
+        return f"{name[: LONGEST - 9]}-{hashlib.sha256(self.label.encode()).hexdigest()[:8]}"
 
     @property
     def header(self) -> dict[str, Any]:
@@ -139,7 +144,15 @@ def method(
 
 
 def _label(name: str, settings: Mapping[str, Any]) -> str:
-    return " ".join([name, *(f"{k}={v}" for k, v in settings.items())])
+    """The name with its own settings, then what is beside it, after a plus each."""
+    own = {k: v for k, v in settings.items() if k not in ("name", "rule", "mitigations")}
+    beside = [settings["rule"]] if "rule" in settings else []
+    parts = [_label(other["name"], other) for other in [*beside, *settings.get("mitigations", [])]]
+    return " + ".join([" ".join([name, *(f"{k}={_shown(v)}" for k, v in own.items())]), *parts])
+
+
+def _shown(value: Any) -> str:
+    return f"({_label(value['name'], value)})" if isinstance(value, Mapping) else str(value)
 
 
 class Job(NamedTuple):

@@ -5,7 +5,8 @@ The name is the registry's, so a file says "dynamic" and names no Python class.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 from sidestep import registry
 from sidestep.errors import SidestepError
@@ -37,8 +38,8 @@ def as_dict(rule: Any) -> dict[str, Any]:
 def from_dict(given: Mapping[str, Any]) -> Any:
     """The rule or mitigation that `as_dict` wrote; settings left out have their defaults.
 
-    Raises SidestepError for a name or a setting that does not exist and for one that is missing,
-    ValueError for a value that it refuses.
+    Raises SidestepError for a name or a setting that does not exist, for one that is missing and
+    for one that must be a number and is none, ValueError for a value that it refuses.
     """
     if "name" not in given:
         raise SidestepError(
@@ -59,7 +60,25 @@ def from_dict(given: Mapping[str, Any]) -> Any:
             f"{name} has no default for {', '.join(missing)}; give it among the settings, or make "
             "the object in Python where it is no number and no word"
         )
-    return kind(**{key: _rich(value) for key, value in settings.items()})
+    made = {key: _rich(value) for key, value in settings.items()}
+    for field in fields(kind):  # type: ignore[arg-type]
+        if field.name in made:
+            _check_number(name, field, made[field.name])
+    return kind(**made)
+
+
+def _check_number(name: str, field: Any, value: Any) -> None:
+    """Refuse what is no number for a setting that is nothing else.
+
+    A file or a command line may give anything, and a type's own checks count on a number.
+    """
+    kinds = set(get_args(field.type) or (field.type,)) - {NoneType}
+    if not kinds <= {int, float} or (value is None and NoneType in get_args(field.type)):
+        return
+    fits = (int, float) if float in kinds else int
+    if not isinstance(value, fits) or isinstance(value, bool):
+        wanted = "a number" if float in kinds else "a whole number"
+        raise SidestepError(f"{field.name} of {name} is {value!r}; give {wanted}")
 
 
 def check_settings(name: str, given: Iterable[str], known: Iterable[str]) -> None:
