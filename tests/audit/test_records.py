@@ -90,3 +90,14 @@ def test_packed_records_are_read_too_and_a_cut_file_is_a_sentence(tmp_path):
         packed.write_bytes(broken)
         with pytest.raises(BadRecords, match=r"records\.jsonl\.gz"):
             read(packed)
+
+
+def test_agreement_is_that_of_all_images_or_unknown():
+    known = [replace(RECORD, agreement=a, text={"c": 0.25 * a, "d": 1.0}) for a in (1, 6)]
+    assert (row(known).agreement_r1, row(known).agreement_r5) == (0.5, 0.5)
+    unknown = [known[0], replace(known[1], agreement=None, text={"c": 0.5})]
+    made = row(unknown)
+    assert made.agreement_r1 is made.agreement_r5 is made.good_share is None
+    assert made.copies == sum(x.copy for x in unknown)
+    # A recipe that some images lack has no mean over all.
+    assert made.text == {"c": 0.375}

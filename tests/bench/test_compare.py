@@ -13,6 +13,7 @@ from reference.records_of import folder, image
 from sidestep.bench import tables
 from sidestep.bench.compare import CHANGED, compare, load
 from sidestep.bench.paired import changes_to
+from sidestep.bench.published import beside, of_header
 from sidestep.cli.main import cli
 from sidestep.errors import BadRecords
 from sidestep.similarity.intervals import clopper_pearson
@@ -119,12 +120,15 @@ def test_folders_of_one_scenario_are_put_together(tmp_path, run):
     ("header", "words"),
     [
         ({"scenario": {"name": "s1", "version": 1}}, "differ in scenario"),
+        ({"scenario": {"name": "toy", "version": 2}}, "differ in scenario"),
         ({"model": {"sha256": "0"}}, "differ in model"),
         ({"versions": {"torch": "3"}}, "differ in versions"),
         ({"seed": 1}, "differ in seed"),
     ],
 )
-def test_mixed_runs_are_refused(tmp_path, run, header, words):
+def test_mixed_runs_are_refused(tmp_path, header, words):
+    run = folder(tmp_path / "run", some_records(), scenario={"name": "toy", "version": 1})
+    header = {"scenario": {"name": "toy", "version": 1}} | header
     other = folder(tmp_path / "other", some_records(), **header)
     with pytest.raises(BadRecords, match=f"not of one scenario and version: they {words}"):
         load([run, other])
@@ -155,6 +159,110 @@ def test_foreign_records_in_a_folder_are_refused(tmp_path, run):
         load([part])
     with pytest.raises(BadRecords, match="cannot be read"):
         load([tmp_path / "nothing"])
+
+
+def without_concepts(seed=0):
+    """Two rules without agreement, with a CLIP score, own pictures and prompts of each form."""
+    r = np.random.default_rng(seed)
+    forms = {"a": "verbatim", "b": "verbatim", "c": "template", "d": "template", "e": None}
+    return [
+        image(
+            rule, prompt, draw, r.uniform(), None, form=form, text={"clip-score:x": r.uniform()},
+            own={"pixels-32": r.uniform()} if prompt != "b" else None,
+        )
+        for rule in ("plain", "static") for prompt, form in forms.items() for draw in range(3)
+    ]  # fmt: skip
+
+
+def test_forms_stand_apart_and_unknown_agreement_is_none(tmp_path):
+    _, rows = load([folder(tmp_path / "run", without_concepts())])
+    lines = compare(rows)
+    forms = ["verbatim", "template", None]
+    assert [(x.form, x.rule) for x in lines] == [(f, n) for f in forms for n in ("plain", "static")]
+    for x in lines:
+        own = [r for r in rows if r.rule == x.rule and r.form == x.form]
+        assert x.images == len(own) and x.prompts == len({r.prompt for r in own})
+        assert x.good_share is x.agreement_r1 is x.agreement_r5 is x.ordinary_r5 is None
+        assert x.text == {
+            "clip-score:x": pytest.approx(np.mean([r.text["clip-score:x"] for r in own]))
+        }
+        assert (x.recipe, x.threshold) == ("pixels-32", 0.5)
+        by_prompt = {r.prompt: [] for r in own if r.own}
+        for r in own:
+            if r.own:
+                by_prompt[r.prompt].append(r.own["pixels-32"])
+        every = [value for values in by_prompt.values() for value in values]
+        assert x.own.images == len(every)
+        # Wen et al.: the mean of prompts' means, here of equally many images.
+        assert x.own.mean == pytest.approx(np.mean([np.mean(v) for v in by_prompt.values()]))
+        assert x.own.p95 == pytest.approx(np.percentile(every, 95))
+        assert x.own.share == pytest.approx(np.mean(np.array(every) > 0.5))
+    changes = lines[1].against_plain
+    assert set(changes) == {"copy_share", "similarity_mean", "clip-score:x"}
+    change = lines[1].text["clip-score:x"] - lines[0].text["clip-score:x"]
+    assert changes["clip-score:x"].mean == pytest.approx(change)
+    assert [c.heading for c in tables.columns(lines)][:2] == ["rule", "form"]
+
+
+def test_one_form_alone_needs_no_column_and_no_own_pictures_are_none(tmp_path):
+    rows = [replace(r, form="verbatim", own=None) for r in without_concepts()]
+    lines = compare(rows)
+    assert [x.form for x in lines] == [None, None] and [x.own for x in lines] == [None, None]
+    shown = [c.heading for c in tables.columns(lines)]
+    assert "form" not in shown and "own copies" not in shown and "ordinary R@5" not in shown
+    cells = {c.heading: c.cell(lines[0]) for c in tables.columns(lines)}
+    assert cells["good"] == cells["R@1"] == cells["R@5"] == "-"
+
+
+PUBLISHED = {
+    "table": "Table 1",
+    "recipes": {"similarity_p95": "SSCD of theirs", "clip": "CLIP of theirs", "fid": "FID"},
+    "rows": [
+        {"method": "plain", "values": {"similarity_p95": 0.65, "clip": 0.3}, "confidence": "high"},
+        {"method": "static", "values": {"fid": 17.0}, "confidence": "low", "note": "a guess"},
+        {"method": "not run", "values": {"clip": 0.2}, "confidence": "medium"},
+    ],
+}
+
+
+def test_published_numbers_stand_beside_ours_under_their_own_recipes(tmp_path, capsys):
+    rows = [replace(r, form=None) for r in without_concepts()]
+    run = folder(tmp_path / "run", rows, published=PUBLISHED)
+    plain, static = json.loads(printed(capsys, run, "--json"))
+    assert plain["published"]["values"] == {"similarity_p95": 0.65, "clip": 0.3}
+    assert plain["published"]["recipes"]["clip"] == "CLIP of theirs"
+    assert (static["published"]["confidence"], static["published"]["note"]) == ("low", "a guess")
+    header, records = load([run])
+    found = beside(compare(records), of_header(header))
+    assert [(b.rule, b.number, b.published, b.ours) for b in found] == [
+        ("plain", "similarity_p95", 0.65, plain["similarity_p95"]),
+        ("plain", "clip", 0.3, plain["text"]["clip-score:x"]),
+        ("static", "fid", 17.0, None),
+        ("not run", "clip", 0.2, None),
+    ]
+    assert found[1].measured_by == "CLIP of theirs" and found[1].ours_by == "clip-score:x"
+    for form in ("table", "markdown"):
+        shown = printed(capsys, run, "--format", form)
+        assert "Table 1, as published and here" in shown and "0.65" in shown
+        assert "clip: published with CLIP of theirs; here with clip-score:x" in shown
+        assert "static: a guess" in shown
+    (first, _) = csv.DictReader(io.StringIO(printed(capsys, run, "--format", "csv")))
+    assert first["published_clip"] == "0.3" and first["published_confidence"] == "high"
+    wrong = folder(tmp_path / "wrong", rows, published={"table": 5})
+    with pytest.raises(BadRecords, match=r"published numbers in run\.json cannot be read"):
+        printed(capsys, wrong)
+
+
+def test_a_published_number_of_one_strength_is_not_put_beside_the_others(tmp_path):
+    rows = [
+        image(f"static {s}", "p", 0, 0.5, 1, curve="static", strength=s) for s in (1.0, 2.0)
+    ]  # fmt: skip
+    lines = compare(rows)
+    for method, expected in (("static 2.0", [None, 0.5]), ("static", [0.5, 0.5])):
+        one = {"method": method, "values": {"clip": 0.5}, "confidence": "high"}
+        made = of_header({"published": {"table": "t", "recipes": {"clip": "c"}, "rows": [one]}})
+        found = [row["published"] for row in tables.rows(lines, made)]
+        assert [f and f["values"]["clip"] for f in found] == expected
 
 
 def printed(capsys, *arguments):

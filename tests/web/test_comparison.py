@@ -1,6 +1,7 @@
 """The page and the charts of a comparison."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from sidestep.bench.compare import compare, load
 from sidestep.bench.front import hypervolume
 from sidestep.cli.main import cli
 from sidestep.errors import BadRecords
-from sidestep.web import curves, drawing
+from sidestep.web import axes, curves, drawing
 from sidestep.web.comparison import limits, render, verdict
 
 NASTY = "a <b>bold</b> & $x$"
@@ -120,3 +121,25 @@ def test_the_command_writes_a_page_and_pictures(run, tmp_path, capsys):
         arguments = [str(tmp_path / "no"), "--out", str(tmp_path / "new")]
         cli.main(["bench", "curves", *arguments], standalone_mode=False, obj={})
     assert not (tmp_path / "new").exists()
+
+
+def test_where_no_concepts_are_known_the_clip_score_is_the_agreement(tmp_path):
+    rows = [
+        replace(r, agreement=None, text={"clip-score:x": 0.2 + 0.01 * i})
+        for i, r in enumerate(r for r in some_records() if r.kind == "target")
+    ]
+    header, records = load([folder(tmp_path / "run", rows)])
+    lines = compare(records)
+    up = axes.agreement(lines)
+    assert (up.label, up.share) == ("clip-score:x", False)
+    static = next(c for c in curves.curves(lines) if c.name == "static")
+    own = [(x.copy_share, x.text["clip-score:x"]) for x in lines if x.curve == "static"]
+    assert static.area == hypervolume(own) > 0
+    best = min(lines[1:], key=lambda x: x.copy_share)
+    said = " ".join(verdict(lines))
+    assert f"“{best.rule}” copies least" in said
+    assert f"{best.text['clip-score:x']:.3f} (clip-score:x)" in said
+    assert "clip-score:x" in render(header, lines)
+    bare = compare([replace(r, text={}) for r in records])
+    with pytest.raises(BadRecords, match="nothing to draw copies against"):
+        render(header, bare)
