@@ -143,7 +143,7 @@ def test_a_scenario_without_its_data_is_refused_with_the_next_move(tmp_path):
     with pytest.raises(BadData, match="sidestep bench prepare s3 --data DIR"):
         open_scenario(load("s3"))
     with pytest.raises(BadData, match=r"memorized_images holds no prompt"):
-        open_scenario(load("s3"), tmp_path)
+        open_scenario(stand_ins.small("s3"), tmp_path)
     stand_ins.s3(tmp_path)
     shutil.rmtree(tmp_path / "checkpoint-20000")
     with pytest.raises(BadModel, match=r"checkpoint-20000/unet cannot be loaded"):

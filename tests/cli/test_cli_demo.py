@@ -17,7 +17,7 @@ ROW = {
     "images": 150, "copies": 138, "copy_share": 0.92, "copy_low": 0.864, "copy_high": 0.958,
     "good_share": 0.08, "opened_by_signal": 90, "opened_by_fallback": 60, "never_opened": 0,
     "similarity_mean": 0.87, "similarity_p95": 0.985, "agreement_r1": 0.84, "agreement_r5": 0.97,
-    "diversity": 0.123, "nfe": 100.0, "seconds": 0.314,
+    "diversity": 0.123, "nfe": 100.0, "seconds": 0.314, "text": {},
 }  # fmt: skip
 SUMMARY = {
     "rules": {
