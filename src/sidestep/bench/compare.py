@@ -120,6 +120,10 @@ def _header(folder: Path) -> dict[str, Any]:
     file = folder / "run.json"
     try:
         header = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BadRecords(
+            f"{folder} has no run.json; give a folder that `sidestep bench run` wrote"
+        ) from error
     except (OSError, ValueError) as error:
         raise BadRecords(
             f"{file} cannot be read ({error}); a comparison needs run folders with their run.json"

@@ -20,7 +20,7 @@ from sidestep.errors import BadRecords
 def command(run: Path, out: Path | None, as_json: bool) -> None:
     """Write the HTML report of a run.
 
-    RUN_OR_RECORDS is the folder that `sidestep demo` or `sidestep sample` wrote, or its
+    RUN_OR_RECORDS is the folder that `sidestep demo`, `sample` or `bench run` wrote, or its
     records.jsonl. The report is one file that opens without a network.
     """
     folder = run_folder(run)
@@ -52,7 +52,7 @@ def run_folder(run: Path) -> Path:
         if not (run / "records.jsonl").is_file():
             raise BadRecords(
                 f"the folder {run} has no records.jsonl; give the folder that "
-                "`sidestep demo` or `sidestep sample` wrote"
+                "`sidestep demo`, `sample` or `bench run` wrote"
             )
         return run
     if run.name != "records.jsonl":
