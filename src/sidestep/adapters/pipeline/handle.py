@@ -243,6 +243,10 @@ def _take_off(parts: list[Hooked]) -> None:
 
 def _rule(rule: str | Rule[Any]) -> Rule[Any]:
     made = registry.get(rule, "rule").load()() if isinstance(rule, str) else rule
+    if callable(getattr(made, "begin", None)):
+        raise TypeError(
+            f"{made!r} is a mitigation and no rule; give it to sidestep.mitigate, beside this"
+        )
     if not isinstance(made, Rule):
         raise TypeError(
             f"rule is {made!r}; give a name such as 'dynamic' or a rule such as "
