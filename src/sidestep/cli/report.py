@@ -40,7 +40,8 @@ def command(run: Path, out: Path | None, as_json: bool) -> None:
         print_json({"report": str(path), "records": len(rows)})
         return
     rules = dict.fromkeys(r.rule for r in rows)
-    click.echo(f"{len(rows)} pictures, {len(rules)} rules")
+    several = "" if len(rules) == 1 else "s"
+    click.echo(f"{len(rows)} pictures, {len(rules)} rule{several}")
     click.echo(f"report    {path}")
 
 
