@@ -106,8 +106,8 @@ class Guide:
         generation = self._call.generation if self._call is not None else None
         if generation is None or not generation.stepper.steps:
             raise SidestepError(
-                "there is no trace yet: the pipeline has made no guided generation. Call it, with a "
-                "guidance scale at which it guides"
+                "there is no trace yet: the pipeline has made no guided generation. Call it "
+                "with a guidance scale at which it guides"
             )
         return generation.trace()
 
