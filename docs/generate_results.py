@@ -5,9 +5,12 @@ packed into that folder with `python docs/generate_results.py RUN`.
 """
 
 import gzip
-import shutil
+import io
+import json
 import sys
 from pathlib import Path
+
+from PIL import Image
 
 from sidestep.bench.compare import compare, load
 from sidestep.bench.tables import to_markdown
@@ -21,7 +24,9 @@ BEGIN, END = "<!-- table: written by docs/generate_results.py -->", "<!-- end of
 def pack(run: Path) -> None:
     """Copy the header and the packed records of a run folder."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    shutil.copy(run / "run.json", FOLDER / "run.json")
+    header = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    header["command"] = "sidestep bench run embedded"  # without the folders of one machine
+    (FOLDER / "run.json").write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
     data = (run / "records.jsonl").read_bytes()
     # Without a time in its head the same records make the same file.
     (FOLDER / "records.jsonl.gz").write_bytes(gzip.compress(data, mtime=0))
@@ -46,7 +51,8 @@ def main() -> None:
         ("each", curves.each(lines)),
         ("cost", curves.cost(lines)),
     ):
-        (FOLDER / f"{name}.png").write_bytes(drawing.png(figure))
+        picture = Image.open(io.BytesIO(drawing.png(figure)))
+        picture.save(FOLDER / f"{name}.webp", lossless=True, method=6)
 
 
 if __name__ == "__main__":
