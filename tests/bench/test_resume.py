@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 from reference import toy_run
 
-from sidestep.audit import marks
+from sidestep import files
 from sidestep.audit.records import read, unmeasured
 from sidestep.bench import run as runner
 from sidestep.bench.run import OtherRun
@@ -92,7 +92,7 @@ def test_stopped_before_any_two_writes_it_ends_with_the_same_records(tmp_path, m
                 raise Stop
         rename(*paths)
 
-    monkeypatch.setattr(marks.os, "replace", replace)
+    monkeypatch.setattr(files.os, "replace", replace)
     run = functools.partial(
         runner.fill, model=toy_run.Toy(), jobs=toy_run.JOBS[:2], methods=toy_run.METHODS[:1],
         score=toy_run.score, steps=2,
@@ -123,7 +123,7 @@ def test_a_disk_that_fills_up_anywhere_loses_one_unit_at_most(tmp_path, whole, m
             raise OSError(errno.ENOSPC, "No space left on device")
         flush(file)
 
-    monkeypatch.setattr(marks.os, "fsync", fsync)
+    monkeypatch.setattr(files.os, "fsync", fsync)
     for stops in range(20):
         room = 41  # files; more than a unit leaves, so that each try gets further
         try:

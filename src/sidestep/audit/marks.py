@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and done-marks that vouch for them.
+"""Done-marks that vouch for the files of a folder.
 
 A mark is a small JSON file that is written last: it names what was done by an id and carries the
 size and SHA-256 of every file that came of it. What a killed process leaves has no mark, and a file
@@ -7,12 +7,11 @@ that was cut or changed afterwards no longer fits its mark; both are done again.
 
 import hashlib
 import json
-import os
-import socket
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+
+from sidestep.files import write
 
 
 class File(NamedTuple):
@@ -24,22 +23,10 @@ class File(NamedTuple):
 
 
 def put(folder: Path, name: str, data: bytes) -> File:
-    """Write a file of a folder under a temporary name, flush it and rename it into place."""
+    """Write a file of a folder, whole or not at all; what a mark says of it."""
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Machines that share a folder must not write into each other's temporary files.
-    temporary = path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        # On a full disk the half-written file takes the room that is missing.
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
+    write(path, data)
     return File(name, len(data), hashlib.sha256(data).hexdigest())
 
 

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from sidestep.audit.marks import put
 from sidestep.errors import BadRecords
+from sidestep.files import write
 
 Kind = Literal["target", "ordinary", "other"]
 OpenedBy = Literal["start", "time", "signal", "fallback", "never"]
@@ -125,4 +125,4 @@ def _parse(path: Path) -> Iterator[Record]:
 
 def write_atomic(path: Path, text: str) -> None:
     """Write a text file under a temporary name, flush it and put it in place by a rename."""
-    put(path.parent, path.name, text.encode())
+    write(path, text.encode())

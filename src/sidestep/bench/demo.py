@@ -58,11 +58,11 @@ def jobs(
         for draw in range(target_draws)
     ]
     every = pictures.concepts()
-    if ordinary > len(every):
-        raise ValueError(f"ordinary is {ordinary}; there are {len(every)} concepts to draw")
     for i in range(ordinary):
+        # Spread over the vocabulary; each caption once before any comes with its next draws.
         caption = ORDINARY_FORMS[i % 2].format(every[i * 7 % len(every)])
-        rows += [Job(caption, draw, "ordinary") for draw in range(ordinary_draws)]
+        first = i // len(every) * ordinary_draws
+        rows += [Job(caption, first + draw, "ordinary") for draw in range(ordinary_draws)]
     return rows
 
 

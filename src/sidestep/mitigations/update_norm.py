@@ -15,7 +15,6 @@ official code, and when a deviation is mild and when strong is a setting here.
 
 import json
 import math
-import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,6 +23,7 @@ import torch
 from torch import Tensor
 
 from sidestep.errors import BadRecords
+from sidestep.files import write
 from sidestep.mitigations.base import Need, Start, Step, Unfit
 from sidestep.mitigations.descent import norms, times
 
@@ -72,14 +72,8 @@ class Region:
                 )
 
     def save(self, path: Path | str) -> None:
-        """Write as JSON under a temporary name, flush, and put in place by a rename."""
-        path = Path(path)
-        temporary = path.with_name(path.name + ".tmp")
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(asdict(self), file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        """Write as JSON, whole or not at all."""
+        write(Path(path), json.dumps(asdict(self), indent=1).encode())
 
     @classmethod
     def load(cls, path: Path | str) -> "Region":

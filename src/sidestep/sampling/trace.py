@@ -3,7 +3,6 @@
 A trace can be saved, loaded and replayed through any rule without the network.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,6 +15,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from sidestep.errors import BadRecords
+from sidestep.files import write
 from sidestep.guidance.base import Guided, Prediction, Rule
 
 
@@ -59,14 +59,8 @@ class Trace:
         return to_bytes({f.name: getattr(self, f.name).contiguous() for f in fields(self)})
 
     def save(self, path: Path | str) -> None:
-        """Write as safetensors under a temporary name, flush, and put in place by a rename."""
-        path = Path(path)
-        temporary = path.with_name(path.name + ".tmp")
-        with temporary.open("wb") as file:
-            file.write(self.to_bytes())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        """Write as safetensors, whole or not at all."""
+        write(Path(path), self.to_bytes())
 
     @classmethod
     def load(cls, path: Path | str) -> "Trace":
