@@ -16,9 +16,9 @@ from sidestep.bench import demo, materials
 from sidestep.bench.materials import methods, open_scenario
 from sidestep.bench.run import fill
 from sidestep.bench.scenario import load, names
-from sidestep.bench.sources import pictures
 from sidestep.errors import BadData, BadModel, BadScenario
 from sidestep.similarity.pixels import Pixels
+from sidestep.sources import pictures
 
 
 @pytest.fixture(scope="module", params=stand_ins.MAKE)

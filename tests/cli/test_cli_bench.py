@@ -9,9 +9,9 @@ from cli.test_cli_main import loaded_after
 
 from sidestep.bench.prepare import Readiness
 from sidestep.bench.scenario import names
-from sidestep.bench.sources.pictures import Unreadable
 from sidestep.cli import bench, bench_prepare
 from sidestep.cli.main import main
+from sidestep.sources.pictures import Unreadable
 
 
 def test_list_has_every_scenario(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,11 +18,11 @@ from sidestep.bench.generate import Job, Method, Model, Report, method, silent
 from sidestep.bench.scenario import Compared, Embedded, Scenario, StableDiffusionModel
 from sidestep.bench.score import Asked, Images, Scorer, TextRecipe, embed
 from sidestep.bench.scored import Score
-from sidestep.bench.sources import pictures
 from sidestep.bench.sources.formats import Prompt, Prompts
 from sidestep.errors import BadData, BadScenario
 from sidestep.models import embedded
 from sidestep.models.embedded import pictures as embedded_pictures
+from sidestep.sources import pictures
 
 LISTED = 20  # unreadable images that a header names; it counts all
 CONTROLS = 4  # never-trained pictures per held-out drawing, for the embedded model's threshold

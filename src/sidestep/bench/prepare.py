@@ -22,8 +22,8 @@ from sidestep.bench.scenario import (
     Scenario,
     StableDiffusionModel,
 )
-from sidestep.bench.sources import pictures
 from sidestep.errors import BadData, BadModel, MissingExtra
+from sidestep.sources import pictures
 
 State = Literal["ready", "missing", "damaged"]
 

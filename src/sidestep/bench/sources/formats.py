@@ -12,9 +12,9 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 from sidestep.audit.records import Form, Kind
-from sidestep.bench.sources import pictures
-from sidestep.bench.sources.text import cell, json_lines, json_object, lines, rows, text
 from sidestep.errors import BadData
+from sidestep.sources import pictures
+from sidestep.sources.text import cell, json_lines, json_object, lines, rows, text
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 NumpySeed = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]

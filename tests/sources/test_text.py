@@ -6,9 +6,9 @@ from itertools import islice
 
 import pytest
 
-from sidestep.bench.sources import text
 from sidestep.bench.sources.formats import Lines, Table, Webster
 from sidestep.errors import BadData
+from sidestep.sources import text
 
 
 def write(path, raw):
