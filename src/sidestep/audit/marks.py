@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from sidestep.errors import BadRecords
 from sidestep.files import write
 
 
@@ -39,12 +40,33 @@ def vouch(folder: Path, mark: str, done: str, files: Iterable[File]) -> None:
 def holds(folder: Path, mark: str, done: str) -> bool:
     """Whether a mark is there, is of that id, and every file it vouches for is as it says."""
     try:
-        row = json.loads((folder / mark).read_bytes())
-        return row["done"] == done and all(_fits(folder, File(**f)) for f in row["files"])
-    except (OSError, ValueError, KeyError, TypeError):
+        for file in files(folder, mark, done):
+            get(folder, file)
+    except (OSError, BadRecords):
         return False
+    return True
 
 
-def _fits(folder: Path, file: File) -> bool:
+def files(folder: Path, mark: str, done: str) -> list[File]:
+    """What a mark of that id vouches for, not yet looked at; BadRecords without such a mark."""
+    try:
+        row = json.loads((folder / mark).read_bytes())
+        if row["done"] == done:
+            return [File(**f) for f in row["files"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadRecords(f"{folder / mark} is missing or damaged ({error})") from error
+    raise BadRecords(f"{folder / mark} is of something else")
+
+
+def file(folder: Path, name: str) -> File:
+    """A file as it is now, for a mark to vouch for."""
+    data = (folder / name).read_bytes()
+    return File(name, len(data), hashlib.sha256(data).hexdigest())
+
+
+def get(folder: Path, file: File) -> bytes:
+    """The bytes of a file; BadRecords unless they are what a mark vouches for."""
     data = (folder / file.name).read_bytes()
-    return len(data) == file.size and hashlib.sha256(data).hexdigest() == file.sha256
+    if len(data) != file.size or hashlib.sha256(data).hexdigest() != file.sha256:
+        raise BadRecords(f"{folder / file.name} was cut off or changed after it was written")
+    return data

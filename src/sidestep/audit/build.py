@@ -1,0 +1,234 @@
+"""Building an index: new and changed pictures are embedded, removed ones forgotten.
+
+Pictures are looked at in the order of their collection and written shard by shard, so a killed
+build goes on behind its last whole shard and ends with the bytes of one that was not killed.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from sidestep.audit import marks, shards
+from sidestep.audit.index import COMPLETE, SETTINGS, Settings, fit
+from sidestep.audit.shards import Features, Picture, identify
+from sidestep.errors import BadData, BadRecords
+from sidestep.similarity.base import Images, Recipe
+from sidestep.sources.base import Collection, Item
+from sidestep.sources.decoders import Look, Task, looks
+
+LOCK = "lock"
+Report = Callable[[str, int, int], None]
+
+
+@dataclass
+class Built:
+    """What a build met, in pictures."""
+
+    images: int = 0  # in the collection, unreadable ones included
+    new: int = 0  # new or changed, embedded or found unreadable
+    unchanged: int = 0
+    recaptioned: int = 0  # of the unchanged, those with another caption
+    removed: int = 0  # no longer there
+    unreadable: Counter[str] = field(default_factory=Counter)  # by reason, over all images
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return vars(self) | {"unreadable": dict(self.unreadable.most_common())}
+
+
+class Known(NamedTuple):
+    """What an index knows of the picture at a path."""
+
+    shard: int
+    sha256: str
+    reason: str
+    caption: str | None
+
+
+def build_index(
+    collection: Collection,
+    out: Path,
+    recipe: Recipe,
+    *,
+    side: int = 256,
+    batch: int = 32,
+    pictures_per_shard: int = 4096,
+    workers: int | None = None,
+    report: Report = lambda task, done, total: None,
+) -> Built:
+    """Bring the index in a folder to the state of a collection.
+
+    Every picture is read and hashed; only new and changed bytes are decoded and embedded. Killed
+    and called again it goes on. About 300 bytes per picture and one shard are in memory.
+
+    Args:
+        collection: see `sources.collection.open_collection`.
+        out: the folder of the index; made if it is not there.
+        recipe: that embeds the pictures.
+        side: pixels of the centre square that each picture is resized to before the recipe sees
+            it, as training did; queries are framed alike.
+        batch: pictures embedded at once.
+        pictures_per_shard: what a kill loses at most.
+        workers: decoding processes; None = one for each core.
+        report: told the task and how many pictures of how many are done.
+
+    Raises:
+        BadRecords: the folder holds an index of other settings, or another process builds it.
+        BadData: the collection has no picture at all.
+        ValueError: a setting is out of range, or the recipe gives numbers that are not finite.
+    """
+    if min(side, batch, pictures_per_shard) < 1:
+        raise ValueError(
+            f"side is {side}, batch {batch} and pictures_per_shard {pictures_per_shard}; each must "
+            "be at least 1"
+        )
+    (out / shards.FOLDER).mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(out / LOCK, timeout=0):
+            settings = _settings(out, recipe, side, pictures_per_shard)
+            return _Build(out, recipe, settings, batch).run(collection, workers, report)
+    except Timeout as error:
+        raise BadRecords(
+            f"another process is building the index in {out}; wait for it or give another folder"
+        ) from error
+
+
+def _settings(out: Path, recipe: Recipe, side: int, pictures_per_shard: int) -> Settings:
+    """Those of the index in the folder, which must be these, or these in a new one."""
+    there = Settings.read(out) if (out / SETTINGS).exists() else None
+    if there is not None:
+        fit(out, there, recipe)
+    blank = np.zeros((1, side, side, 3), dtype=np.uint8)
+    fingerprint, dimension = getattr(recipe, "fingerprint", ""), recipe.embed(blank).shape[1]
+    settings = Settings(recipe.name, fingerprint, side, dimension, pictures_per_shard)
+    if there is None:
+        marks.put(out, SETTINGS, settings.text.encode())
+    elif there != settings:
+        raise BadRecords(
+            f"the index in {out} has side {there.side} and {there.pictures_per_shard} pictures per "
+            f"shard, and {side} and {pictures_per_shard} came; give those, or index into another "
+            "folder"
+        )
+    return settings
+
+
+class _Build:
+    """One build: what is known by path, and the shard being filled."""
+
+    def __init__(self, out: Path, recipe: Recipe, settings: Settings, batch: int) -> None:
+        self.out, self.recipe, self.settings, self.batch = out, recipe, settings, batch
+        self.shards = {s.number: s for s in shards.find(out, settings.id)}
+        # A later shard holds the newer bytes of a path: a killed build may have left both.
+        self.known = {
+            p.path: Known(s.number, p.sha256, p.reason, p.caption)
+            for s in self.shards.values()
+            for p in shards.read_pictures(out, s)
+        }
+        self.number = max(self.shards, default=-1) + 1
+        self.built = Built()
+        self.seen = dict[str, str | None]()  # captions by path
+        self.pictures = list[Picture]()
+        self.waiting = list[Images]()
+        self.features = list[Features]()
+
+    def run(self, collection: Collection, workers: int | None, report: Report) -> Built:
+        total = collection.count()
+        if not total:
+            raise BadData(f"the collection is empty, so the index in {self.out} stays as it is")
+        report("pictures", 0, total)
+        items = list[Item]()  # sent to the decoders, and not seen yet
+        for look in looks(self._tasks(collection.items(), items), self.settings.side, workers):
+            item, items[:1] = items[0], []
+            self._take(item, look)
+            report("pictures", self.built.images, max(total, self.built.images))
+        self._close()
+        self._forget()
+        files = [marks.file(self.out, s.mark) for _, s in sorted(self.shards.items())]
+        marks.vouch(self.out, COMPLETE, self.settings.id, files)
+        shards.sweep(self.out, self.shards.values())
+        return self.built
+
+    def _tasks(self, found: Iterator[Item], items: list[Item]) -> Iterator[Task]:
+        for item in found:
+            known = self.known.get(item.path)
+            # The bytes wait in the decoder's queue; here only the name is of use.
+            items.append(item._replace(data=""))
+            yield Task(item.data, known.sha256 if known and not known.reason else "")
+
+    def _take(self, item: Item, look: Look) -> None:
+        known, built = self.known.get(item.path), self.built
+        self.seen[item.path] = item.caption
+        built.images += 1
+        if look.reason:
+            built.unreadable[look.reason] += 1
+        if known and (known.sha256, known.reason) == (look.sha256, look.reason):
+            built.unchanged += 1
+            built.recaptioned += known.caption != item.caption
+            return
+        built.new += 1
+        self.known[item.path] = Known(self.number, look.sha256, look.reason, item.caption)
+        self.pictures.append(
+            Picture(
+                identify(item.path, look.sha256),
+                item.path,
+                look.sha256,
+                look.size,
+                "unreadable" if look.reason else "ok",
+                look.reason,
+                item.caption,
+            )
+        )
+        if look.pixels is not None:
+            self.waiting.append(look.pixels)
+        if len(self.waiting) == self.batch:
+            self._embed()
+        if len(self.pictures) == self.settings.pictures_per_shard:
+            self._close()
+
+    def _embed(self) -> None:
+        if self.waiting:
+            rows = self.recipe.embed(np.stack(self.waiting))
+            if not np.isfinite(rows).all():
+                raise ValueError(f"{self.recipe.name} gave values that are not finite")
+            self.features.append(rows.astype(np.float16))
+            self.waiting = []
+
+    def _close(self) -> None:
+        """Write the shard being filled. A batch never spans shards: where a kill came between."""
+        self._embed()
+        if not self.pictures:
+            return
+        self._write(self.number, self.pictures, self.features)
+        self.number += 1
+        self.pictures, self.features = [], []
+
+    def _write(self, number: int, pictures: list[Picture], features: list[Features]) -> None:
+        empty = np.empty((0, self.settings.dimension), dtype=np.float16)
+        rows = np.concatenate([empty, *features])
+        self.shards[number] = shards.write(self.out, self.settings.id, number, pictures, rows)
+
+    def _forget(self) -> None:
+        """Write shards again without what is gone, and with the captions of today."""
+        for number, shard in list(self.shards.items()):
+            pictures = shards.read_pictures(self.out, shard)
+            keep = [p for p in pictures if self._current(number, p)]
+            now = [p._replace(caption=self.seen[p.path]) for p in keep]
+            if now == pictures:
+                continue
+            self.built.removed += sum(p.path not in self.seen for p in pictures)
+            ok = [self._current(number, p) for p in pictures if p.status == "ok"]
+            if now:
+                rows = shards.read_features(self.out, shard)[np.array(ok, dtype=bool)]
+                self._write(number, now, [rows])
+            else:
+                # Its mark goes now, the files are swept: half a shard would hold up the next build.
+                (self.out / shard.mark).unlink()
+                del self.shards[number]
+
+    def _current(self, number: int, picture: Picture) -> bool:
+        return picture.path in self.seen and self.known[picture.path].shard == number
