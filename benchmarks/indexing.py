@@ -1,0 +1,103 @@
+"""What an index costs beside its recipe, and search beside bare FAISS: `python -m benchmarks.indexing`.
+
+Both as ratios of times taken in one run, rounds interleaved.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import faiss
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from sidestep.audit.build import build_index
+from sidestep.audit.recipes import recipe
+from sidestep.audit.search import Block, top
+from sidestep.sources import pictures
+from sidestep.sources.collection import open_collection
+
+ROUNDS = 3
+PICTURES, SIDE, BATCH = 320, 256, 32
+ROWS, WIDTH, SHARD, QUERIES, K = 100_000, 512, 4096, 500, 10
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def photographs(folder: Path) -> None:
+    """Smooth noise as JPEG: as costly to decode as photographs of 512 pixels."""
+    chance = np.random.default_rng(0)
+    for number in range(PICTURES):
+        coarse = chance.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        image = Image.fromarray(coarse).resize((512, 512), Image.Resampling.BICUBIC)
+        image.save(folder / f"{number:04}.jpg", quality=90)
+
+
+def indexing() -> Table:
+    """Pictures per second of a whole build, against embedding the decoded pictures alone."""
+    made = recipe("sscd")
+    bare, whole = [], []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name, "images")
+        folder.mkdir()
+        photographs(folder)
+        decoded = np.stack([pictures.read(p, SIDE) for p in pictures.files(folder)])
+        made.embed(decoded[:BATCH])  # warm up
+
+        def embed() -> None:
+            for first in range(0, PICTURES, BATCH):
+                made.embed(decoded[first : first + BATCH])
+
+        for number in range(ROUNDS):
+            bare.append(seconds(embed))
+            out = Path(name, str(number))
+            collection = open_collection(str(folder))
+            whole.append(
+                seconds(lambda o=out, c=collection: build_index(c, o, made, side=SIDE))  # type: ignore[misc]
+            )
+    ratio = median(b / w for b, w in zip(bare, whole, strict=True))
+    table = Table(
+        "way", "pictures / s", "/ recipe alone", title=f"{PICTURES} pictures, {made.name}"
+    )
+    table.add_row("recipe.embed alone", f"{PICTURES / median(bare):.1f}", "1.00")
+    table.add_row("sidestep index", f"{PICTURES / median(whole):.1f}", f"{ratio:.2f}")
+    return table
+
+
+def searching() -> Table:
+    """Queries per second of exact search in shards, against FAISS over all rows in memory."""
+    chance = np.random.default_rng(0)
+    rows = chance.standard_normal((ROWS, WIDTH), dtype=np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    small, queries = rows.astype(np.float16), rows[:QUERIES]
+    blocks = [Block(i, small[i : i + SHARD]) for i in range(0, ROWS, SHARD)]
+    metric = faiss.METRIC_INNER_PRODUCT
+    bare, ours = [], []
+    for _ in range(ROUNDS):
+        bare.append(seconds(lambda: faiss.knn(queries, rows, K, metric=metric)))
+        ours.append(seconds(lambda: top(queries, blocks, K)))
+    ratio = median(b / o for b, o in zip(bare, ours, strict=True))
+    table = Table("way", "queries / s", "/ FAISS", title=f"{ROWS} rows of {WIDTH}, k = {K}")
+    table.add_row("faiss.knn, float32 in memory", f"{QUERIES / median(bare):.1f}", "1.00")
+    table.add_row("exact, in shards of float16", f"{QUERIES / median(ours):.1f}", f"{ratio:.2f}")
+    return table
+
+
+def main() -> None:
+    """Run both and print."""
+    Console().print(indexing(), searching())
+
+
+# Decoders start by importing this file.
+if __name__ == "__main__":
+    main()

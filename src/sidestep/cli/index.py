@@ -1,0 +1,108 @@
+"""`sidestep index`: an index of training pictures."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sidestep.cli._output import Column, json_option, prepare, print_json, print_table, progress
+from sidestep.cli.main import Stopped
+
+if TYPE_CHECKING:
+    from sidestep.audit.build import Built
+
+
+@click.command("index")
+@click.argument("source")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="Folder of the index; one that is there is brought up to date.",
+)
+@click.option(
+    "--recipe",
+    "name",
+    required=True,
+    metavar="NAME",
+    help="Similarity recipe: a name from `sidestep methods --kind similarity`.",
+)
+@click.option(
+    "--side",
+    type=click.IntRange(8, 2048),
+    default=256,
+    show_default=True,
+    help="Pixels of the centre square that every picture is resized to, as in training.",
+)
+@click.option("--image-column", default="image", show_default=True, help="Images of a table.")
+@click.option("--caption-column", help="Captions of a table.  [default: caption or text]")
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 4096),
+    default=32,
+    show_default=True,
+    help="Pictures embedded at once.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1), help="Decoding processes.  [default: one a core]"
+)
+@json_option
+def command(
+    source: str,
+    out: Path,
+    name: str,
+    side: int,
+    image_column: str,
+    caption_column: str | None,
+    batch: int,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Index training pictures, so that copies of them can be searched for.
+
+    SOURCE is a folder of images, of .tar archives (webdataset) or of .parquet files, one such file,
+    or OWNER/NAME:SPLIT of a data set on the Hub. Captions come from NAME.txt, metadata.jsonl or a
+    column. Run again, only new and changed pictures are embedded and removed ones forgotten; a run
+    that was stopped goes on. Pictures that cannot be read are recorded with the reason.
+    """
+    from sidestep.audit.build import build_index
+    from sidestep.audit.recipes import recipe
+    from sidestep.sources.base import Columns
+    from sidestep.sources.collection import open_collection
+
+    collection, made = open_collection(source, Columns(image_column, caption_column)), recipe(name)
+    prepare(out)
+    try:
+        with progress() as report:
+            built = build_index(
+                collection, out, made, side=side, batch=batch, workers=workers, report=report
+            )
+    except KeyboardInterrupt as error:
+        raise Stopped(f"What was embedded is kept in {out}; the same command goes on.") from error
+    if as_json:
+        print_json(built.to_dict() | {"recipe": made.name, "side": side})
+    else:
+        show(built, made.name, out)
+
+
+def show(built: "Built", recipe: str, out: Path) -> None:
+    """The counts as text."""
+    rows = {
+        "images": built.images,
+        "new or changed": built.new,
+        "unchanged": built.unchanged,
+        "with another caption": built.recaptioned,
+        "removed": built.removed,
+        "unreadable": sum(built.unreadable.values()),
+    }
+    reasons = {f"  {reason}": n for reason, n in built.unreadable.most_common()}
+    cells = rows | reasons
+    print_table(
+        f"Index under {recipe}",
+        [
+            Column("pictures", list(cells), right=False, wrap=True),
+            Column("", [str(n) for n in cells.values()]),
+        ],
+    )
+    click.echo(f"index     {out}")
