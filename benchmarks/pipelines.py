@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import sidestep
 from sidestep.adapters.pipeline.hooks import Hooked
 
-STEPS, ROUNDS = 20, 5
+STEPS, ROUNDS = 10, 5
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 QUIET: dict[str, Any] = {"text_encoder": None, "tokenizer": None}
 
