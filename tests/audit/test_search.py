@@ -86,3 +86,25 @@ def test_rows_are_read_one_block_at_a_time():
 
     search.top(unit(2, seed=1).astype(np.float32), stream(), 3)
     assert open_blocks == [0, 50, 100, 150, 200, 250]
+
+
+@pytest.mark.parametrize("copies", [9, 50, 299])
+def test_it_does_not_depend_on_which_equal_rows_faiss_names(monkeypatch, copies):
+    faiss = search.engine()
+
+    class Backwards:
+        """FAISS that sees the rows from the last to the first, and so prefers the last."""
+
+        METRIC_INNER_PRODUCT = faiss.METRIC_INNER_PRODUCT
+
+        @staticmethod
+        def knn(queries, rows, k, metric):
+            near, at = faiss.knn(queries, np.ascontiguousarray(rows[::-1]), k, metric=metric)
+            return near, len(rows) - 1 - at
+
+    monkeypatch.setattr(search, "engine", lambda: Backwards)
+    rows = unit(300)
+    rows[np.random.default_rng(2).permutation(300)[:copies]] = rows[0]
+    queries = np.concatenate([rows[:1], rows[250:260]]).astype(np.float32)
+    for size in (64, 300):
+        equal(queries, rows, 5, size)
