@@ -20,7 +20,7 @@ from sidestep.errors import MissingExtra
 from sidestep.similarity.base import Vectors
 
 SPARE = 8  # candidates beyond k, so that near-ties seldom need the whole block
-PAIRS = 2**16  # pairs compared in float64 at a time
+PAIRS = 2**10  # pairs compared in float64 at a time: what a cache holds
 
 
 class Block(NamedTuple):
@@ -58,7 +58,8 @@ def top(queries: Vectors, blocks: Iterable[Block], k: int) -> tuple[Vectors, NDA
         near, at = faiss.knn(queries, rows, most, metric=faiss.METRIC_INNER_PRODUCT)
         slack = error(queries, rows)[:, None]
         # Only what can still enter is worth a float64 sum.
-        alive = near >= best[:, -1:] - slack
+        worst = best[:, -1:] if most < k else np.maximum(best[:, -1:], near[:, k - 1 : k] - slack)
+        alive = near >= worst - slack
         scores = np.full(near.shape, -np.inf, dtype=np.float32)
         query, place = np.nonzero(alive)
         scores[query, place] = similarities(queries, rows, query, at[query, place])
