@@ -19,12 +19,12 @@ from sidestep.bench.materials import methods, open_scenario
 from sidestep.bench.prepare import prepare
 from sidestep.bench.run import fill
 from sidestep.bench.scenario import load
-from sidestep.bench.sources import pictures
 from sidestep.cli.main import cli
 from sidestep.errors import BadData, BadModel, SidestepWarning
 from sidestep.similarity import sscd_published
 from sidestep.similarity.published import Published
 from sidestep.similarity.sscd_published import PublishedSSCD, Weights
+from sidestep.sources import pictures
 from sidestep.web.report import write_report
 
 PAPER = list(stand_ins.MAKE)
