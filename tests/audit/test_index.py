@@ -155,7 +155,7 @@ def test_stopped_before_any_write_it_ends_with_the_same_bytes(source, tmp_path, 
             raise Stop
         rename(*paths)
 
-    monkeypatch.setattr(marks.os, "replace", replace)
+    monkeypatch.setattr(os, "replace", replace)
     saved = {p: p.read_bytes() for p in source.rglob("*") if p.is_file()}
 
     def original():
