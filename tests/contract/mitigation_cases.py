@@ -39,8 +39,6 @@ class Case(NamedTuple):
     strong: Any
     before: Callable[[Any], int] = lambda strong: 0
     during: Callable[[Any], int] = lambda strong: 2 * STEPS
-    exact: bool = True  # a neutral strength equals plain guidance to the bit
-    moves: bool = True  # it lowers the share of copies on the closed-form memorizer
 
 
 WORLD = Captions({})
