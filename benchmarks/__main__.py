@@ -18,11 +18,11 @@ from rich.console import Console
 from rich.table import Table
 
 from sidestep.adapters.stable_diffusion import load
-from sidestep.bench.generate import Job, make, method
 from sidestep.guidance.base import Prediction
 from sidestep.guidance.dynamic import Dynamic
 from sidestep.models import embedded
 from sidestep.models.embedded import pictures
+from sidestep.runs.generate import Job, make, method
 
 ROUNDS = 3
 

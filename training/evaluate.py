@@ -14,12 +14,12 @@ import torch
 from matplotlib.figure import Figure
 
 from sidestep.adapters.stable_diffusion import StableDiffusion, load
-from sidestep.audit.summary import summarise
 from sidestep.bench.demo import embedded_scorer, jobs, recipes
-from sidestep.bench.generate import Job, make, method
-from sidestep.bench.run import records
 from sidestep.models import embedded
 from sidestep.models.embedded import pictures
+from sidestep.runs.generate import Job, make, method
+from sidestep.runs.run import records
+from sidestep.runs.summary import summarise
 
 ROOT = Path(__file__).parents[1]
 SEED = 8  # not the demo's

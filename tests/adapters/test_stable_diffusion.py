@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from sidestep.adapters.stable_diffusion import load
-from sidestep.bench.generate import Job, make, method
 from sidestep.errors import BadModel
 from sidestep.guidance import Constant
 from sidestep.models import embedded
 from sidestep.models.embedded import pictures
 from sidestep.rng import noise
+from sidestep.runs.generate import Job, make, method
 from sidestep.sampling import sample
 
 PROMPTS = [t.caption for t in pictures.targets()[:8]] + [f"a {c}" for c in pictures.concepts()[:8]]

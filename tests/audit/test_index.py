@@ -9,9 +9,9 @@ from PIL import Image
 from reference.toy_index import build
 
 from sidestep.audit import build as building
-from sidestep.audit import marks
 from sidestep.audit.index import open_index
 from sidestep.errors import BadData, BadRecords
+from sidestep.runs import marks
 from sidestep.similarity.pixels import Pixels
 from sidestep.similarity.search import nearest
 from sidestep.sources import pictures

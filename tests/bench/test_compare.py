@@ -12,10 +12,10 @@ from reference.records_of import folder, image
 
 from sidestep.bench import tables
 from sidestep.bench.compare import CHANGED, compare, load
-from sidestep.bench.paired import changes_to
 from sidestep.bench.published import beside, of_header
 from sidestep.cli.main import cli
 from sidestep.errors import BadRecords
+from sidestep.runs.paired import changes_to
 from sidestep.similarity.intervals import clopper_pearson
 
 LABEL = "=static|x"

@@ -11,12 +11,12 @@ import torch
 from bench import stand_ins
 from PIL import Image
 
-from sidestep.audit.records import read
 from sidestep.bench import demo, materials
 from sidestep.bench.materials import methods, open_scenario
-from sidestep.bench.run import fill
 from sidestep.bench.scenario import load, names
 from sidestep.errors import BadData, BadModel, BadScenario
+from sidestep.runs.records import read
+from sidestep.runs.run import fill
 from sidestep.similarity.pixels import Pixels
 from sidestep.sources import pictures
 

@@ -12,15 +12,15 @@ from PIL import Image
 from reference.records_of import image
 
 from sidestep.adapters.clip import CLIPScore
-from sidestep.audit.records import read
 from sidestep.bench import measures
 from sidestep.bench.demo import showing
 from sidestep.bench.materials import methods, open_scenario
 from sidestep.bench.prepare import prepare
-from sidestep.bench.run import fill
 from sidestep.bench.scenario import load
 from sidestep.cli.main import cli
 from sidestep.errors import BadData, BadModel, SidestepWarning
+from sidestep.runs.records import read
+from sidestep.runs.run import fill
 from sidestep.similarity import sscd_published
 from sidestep.similarity.published import Published
 from sidestep.similarity.sscd_published import PublishedSSCD, Weights

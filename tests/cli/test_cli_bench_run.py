@@ -9,9 +9,9 @@ import click
 import pytest
 from reference import toy_run
 
-from sidestep.audit.records import read
-from sidestep.bench.run import OtherRun
 from sidestep.cli.main import cli
+from sidestep.runs.records import read
+from sidestep.runs.run import OtherRun
 
 
 @pytest.fixture(autouse=True)

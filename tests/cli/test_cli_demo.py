@@ -46,7 +46,7 @@ def fine(out: Path, **arguments: Any) -> dict[str, Any]:
 
 
 def test_the_fake_row_is_the_real_row() -> None:
-    from sidestep.audit.summary import Row
+    from sidestep.runs.summary import Row
 
     assert asdict(Row(**ROW)) == ROW  # type: ignore[arg-type]
 

@@ -7,8 +7,8 @@ from types import ModuleType
 
 import pytest
 
-from sidestep.audit.records import Record, append
 from sidestep.cli.main import main
+from sidestep.runs.records import Record, append
 
 RECORD = Record(
     rule="plain", method="constant", settings={"scale": 7.5}, before=None, kind="other",

@@ -8,11 +8,11 @@ import pytest
 
 from sidestep import registry
 from sidestep.adapters import stable_diffusion
-from sidestep.audit.records import Record
-from sidestep.bench import run as run_folder
 from sidestep.cli import sample
 from sidestep.cli.main import main
 from sidestep.mitigations.perturbation import EmbeddingNoise, RandomWords
+from sidestep.runs import run as run_folder
+from sidestep.runs.records import Record
 
 
 class Words:

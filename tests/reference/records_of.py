@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 
-from sidestep.audit.records import Record, append
+from sidestep.runs.records import Record, append
 
 BASE = Record(
     rule="plain", method="constant", settings={"scale": 7.5}, before=None, kind="target",

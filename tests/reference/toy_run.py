@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sidestep.bench import run as runner
-from sidestep.bench.generate import Job, method
 from sidestep.guidance import Prediction
+from sidestep.runs import run as runner
+from sidestep.runs.generate import Job, method
 from sidestep.sampling import NoiseSchedule
 
 METHODS = [

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sidestep.audit.records import Record, append
+from sidestep.runs.records import Record, append
 from sidestep.sampling.trace import Trace
 
 RULES = {"plain": "constant", "static": "static", "dynamic, opposite": "dynamic"}

@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy.stats import beta
 
-from sidestep.audit.records import Record
 from sidestep.errors import BadRecords
+from sidestep.runs.records import Record
 from sidestep.sampling.trace import Trace
 from sidestep.web import cells, report
 from sidestep.web.report import write_report

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from filelock import FileLock, Timeout
 
-from sidestep.audit import marks, shards
+from sidestep.audit import shards
 from sidestep.audit.index import COMPLETE, SETTINGS, Settings, fit
 from sidestep.audit.shards import Features, Picture, identify
 from sidestep.errors import BadData, BadRecords
+from sidestep.runs import marks
 from sidestep.similarity.base import Images, Recipe
 from sidestep.sources.base import Collection, Item
 from sidestep.sources.decoders import Look, Task, looks

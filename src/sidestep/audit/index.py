@@ -16,9 +16,10 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from sidestep.audit import marks, search
+from sidestep.audit import search
 from sidestep.audit.shards import Picture, Shard, named, read_features, read_pictures
 from sidestep.errors import BadRecords
+from sidestep.runs import marks
 from sidestep.similarity.base import Recipe, Vectors
 
 SETTINGS = "index.json"

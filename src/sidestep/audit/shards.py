@@ -15,9 +15,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sidestep.audit import marks
-from sidestep.audit.marks import File
 from sidestep.errors import BadRecords, MissingExtra
+from sidestep.runs import marks
+from sidestep.runs.marks import File
 
 Features = NDArray[np.float16]
 Status = Literal["ok", "unreadable"]

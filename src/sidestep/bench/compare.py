@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sidestep.audit.records import Form, Kind, Record, file_of, read, unmeasured
-from sidestep.audit.summary import is_scored, row
-from sidestep.bench.header import bound
-from sidestep.bench.paired import Change, changes_to, close, pairs_of
 from sidestep.errors import BadRecords
+from sidestep.runs.header import bound
+from sidestep.runs.paired import Change, changes_to, close, pairs_of
+from sidestep.runs.records import Form, Kind, Record, file_of, read, unmeasured
+from sidestep.runs.summary import is_scored, row
 from sidestep.similarity.aggregates import dcr, wen
 
 # A picture counts as changed beyond this pixel distance (root mean square, of 0..1). On the

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from sidestep.adapters.stable_diffusion import load
-from sidestep.audit.marks import put
-from sidestep.audit.records import Record, write_atomic
-from sidestep.audit.summary import summarise
-from sidestep.bench.generate import Job, Method, Report, method, silent
-from sidestep.bench.run import fill
-from sidestep.bench.score import Asked, Images, Scorer, calibrations, ceiling, embed
-from sidestep.bench.scored import Score
-from sidestep.bench.work import png
 from sidestep.models import embedded
 from sidestep.models.embedded import pictures
+from sidestep.runs.generate import Job, Method, Report, method, silent
+from sidestep.runs.marks import put
+from sidestep.runs.records import Record, write_atomic
+from sidestep.runs.run import fill
+from sidestep.runs.score import Asked, Images, Scorer, calibrations, ceiling, embed
+from sidestep.runs.scored import Score
+from sidestep.runs.summary import summarise
+from sidestep.runs.work import png
 from sidestep.similarity import sscd
 from sidestep.similarity.agreement import Prototypes, features
 from sidestep.similarity.base import Recipe

@@ -12,16 +12,16 @@ import msgspec
 import numpy as np
 
 from sidestep.adapters.stable_diffusion import StableDiffusion, load
-from sidestep.audit.records import Form
 from sidestep.bench import demo, measures
-from sidestep.bench.generate import Job, Method, Model, Report, method, silent
 from sidestep.bench.scenario import Compared, Embedded, Scenario, StableDiffusionModel
-from sidestep.bench.score import Asked, Images, Scorer, TextRecipe, embed
-from sidestep.bench.scored import Score
 from sidestep.bench.sources.formats import Prompt, Prompts
 from sidestep.errors import BadData, BadScenario
 from sidestep.models import embedded
 from sidestep.models.embedded import pictures as embedded_pictures
+from sidestep.runs.generate import Job, Method, Model, Report, method, silent
+from sidestep.runs.records import Form
+from sidestep.runs.score import Asked, Images, Scorer, TextRecipe, embed
+from sidestep.runs.scored import Score
 from sidestep.sources import pictures
 
 LISTED = 20  # unreadable images that a header names; it counts all

@@ -6,8 +6,8 @@ from sidestep import registry
 from sidestep.adapters import checkpoints
 from sidestep.adapters.clip import CLIPScore
 from sidestep.bench.scenario import SSCD, Metric, Text
-from sidestep.bench.score import TextRecipe
 from sidestep.errors import BadData, MissingExtra
+from sidestep.runs.score import TextRecipe
 from sidestep.similarity.base import Recipe
 
 CONFIG = "config.json"  # of a single model, which has no index of parts

@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 from sidestep.adapters import checkpoints
 from sidestep.bench import measures
-from sidestep.bench.generate import Report, silent
 from sidestep.bench.materials import image_folder, read_prompts
 from sidestep.bench.scenario import (
     SSCD,
@@ -23,6 +22,7 @@ from sidestep.bench.scenario import (
     StableDiffusionModel,
 )
 from sidestep.errors import BadData, BadModel, MissingExtra
+from sidestep.runs.generate import Report, silent
 from sidestep.sources import pictures
 
 State = Literal["ready", "missing", "damaged"]

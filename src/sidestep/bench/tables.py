@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from sidestep.audit import spreadsheet
 from sidestep.bench.compare import Line
 from sidestep.bench.published import Beside, beside, row_of
 from sidestep.bench.scenario import Published
+from sidestep.runs import spreadsheet
 
 
 class Cells(NamedTuple):

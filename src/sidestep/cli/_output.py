@@ -24,9 +24,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from sidestep.bench.units import SIZE
 from sidestep.cli.main import Stopped
 from sidestep.errors import SidestepError
+from sidestep.runs.units import SIZE
 
 BETWEEN = 2  # blanks between two columns: a cell's padding and the table style's own
 Report = Callable[[str, int, int], None]

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 
-from sidestep.bench.units import Shard
 from sidestep.cli._output import (
     batch_option,
     json_option,
@@ -14,6 +13,7 @@ from sidestep.cli._output import (
     print_paths,
     progress,
 )
+from sidestep.runs.units import Shard
 
 
 def read_shard(ctx: click.Context, param: click.Parameter, value: str) -> Shard:
@@ -82,14 +82,14 @@ def command(
         raise click.UsageError("--workers is of the engine ray; add --engine ray")
     from sidestep.bench.demo import showing
     from sidestep.bench.materials import methods, open_scenario
-    from sidestep.bench.run import fill
     from sidestep.bench.scenario import load
-    from sidestep.bench.work import serial
+    from sidestep.runs.run import fill
+    from sidestep.runs.work import serial
 
     scenario = load(name)
     out = out or Path("out/bench") / scenario.name
     if engine == "ray":
-        from sidestep.bench.on_ray import on_ray
+        from sidestep.runs.on_ray import on_ray
 
         make = on_ray(workers or 2)
     else:

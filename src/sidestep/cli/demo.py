@@ -83,7 +83,7 @@ def command(out: Path, seed: int, quick: bool, as_json: bool) -> None:
 
 
 def columns(rows: Rows) -> list[Column]:
-    """The demo's table from summary rows, `sidestep.audit.summary.Row` as dicts, by rule."""
+    """The demo's table from summary rows, `sidestep.runs.summary.Row` as dicts, by rule."""
     every = list(rows.values())
     return [
         Column("rule", list(rows), right=False, wrap=True),

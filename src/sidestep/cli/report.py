@@ -29,7 +29,7 @@ def command(run: Path, out: Path | None, as_json: bool) -> None:
             f"{out} is a folder; give the name of a file, such as {out / 'report.html'}",
             param_hint="--out",
         )
-    from sidestep.audit import records
+    from sidestep.runs import records
 
     # Read before writing, so that a damaged file leaves an earlier report as it is.
     rows = records.read(folder / "records.jsonl")

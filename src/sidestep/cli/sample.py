@@ -26,7 +26,7 @@ from sidestep.errors import SidestepError
 
 if TYPE_CHECKING:
     from sidestep.adapters.stable_diffusion import StableDiffusion
-    from sidestep.audit.records import Record
+    from sidestep.runs.records import Record
 
 ROWS_SHOWN = 40
 RULES: tuple[registry.Kind, ...] = ("rule", "sampler")
@@ -222,8 +222,8 @@ def command(
     """
     check_prompts(prompts)
     from sidestep.adapters import stable_diffusion
-    from sidestep.bench.generate import method
-    from sidestep.bench.run import run
+    from sidestep.runs.generate import method
+    from sidestep.runs.run import run
 
     how = method(rule, mitigations=mitigations, **settings(rule, options))
     folder = _model_folder(model)

@@ -6,7 +6,7 @@ so many are shown; the rest is counted.
 
 from typing import NamedTuple
 
-from sidestep.audit.records import Record
+from sidestep.runs.records import Record
 from sidestep.web import words
 from sidestep.web.run import Line, Run
 

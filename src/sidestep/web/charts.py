@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib import rc_context
 from numpy.typing import NDArray
 
-from sidestep.audit.records import Record
+from sidestep.runs.records import Record
 from sidestep.sampling.trace import Trace
 from sidestep.web import drawing
 from sidestep.web.drawing import CSS, KIND_COLOUR, STYLE, Point

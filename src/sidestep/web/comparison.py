@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from sidestep.audit.marks import put
 from sidestep.bench import tables
 from sidestep.bench.compare import CHANGED, Line, compare, load
 from sidestep.bench.published import beside, of_header
+from sidestep.runs.marks import put
 from sidestep.web import curves, drawing, words
 from sidestep.web.axes import SIMILARITY, agreement
 from sidestep.web.curves import Curve

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from sidestep.audit.records import Record
-from sidestep.audit.summary import is_scored
+from sidestep.runs.records import Record
+from sidestep.runs.summary import is_scored
 from sidestep.web import words
 from sidestep.web.run import Line, Run, load
 
@@ -25,7 +25,7 @@ def write_grid(run_folder: Path, out_png: Path, rows: int = 8) -> Path:
     first where the run has any, otherwise its other prompts.
 
     Args:
-        run_folder: as described in `sidestep.audit.records`.
+        run_folder: as described in `sidestep.runs.records`.
         out_png: the file to write.
         rows: most prompts shown, at least 1.
 

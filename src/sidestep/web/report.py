@@ -12,7 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from sidestep import registry
-from sidestep.audit.records import Record, write_atomic
+from sidestep.runs.records import Record, write_atomic
 from sidestep.web import charts, words
 from sidestep.web.cells import grids
 from sidestep.web.drawing import Point
@@ -37,7 +37,7 @@ def write_report(run_folder: Path, out: Path | None = None) -> Path:
     """Write the report of a run folder; returns its path.
 
     Args:
-        run_folder: as described in `sidestep.audit.records`.
+        run_folder: as described in `sidestep.runs.records`.
         out: the file to write, `report.html` in the run folder if None.
 
     Raises:

@@ -1,6 +1,6 @@
 """A run folder as the pages need it: records by rule, header, traces, pictures, summary.
 
-Reads the folder described in `sidestep.audit.records` and nothing else. What a run may leave out
+Reads the folder described in `sidestep.runs.records` and nothing else. What a run may leave out
 (scores, traces, parts of run.json) is absent here too, with a sentence in `Run.notes` that says so.
 """
 
@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from sidestep.audit import records as audit
-from sidestep.audit.records import Record
-from sidestep.audit.summary import is_scored, summarise
 from sidestep.errors import BadRecords
+from sidestep.runs import records as audit
+from sidestep.runs.records import Record
+from sidestep.runs.summary import is_scored, summarise
 from sidestep.sampling.trace import Trace
 
 THUMBNAIL = 192  # pixels; larger pictures are shrunk to this before they are inlined

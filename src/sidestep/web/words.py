@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from sidestep.audit.records import Record
-from sidestep.audit.summary import is_scored
+from sidestep.runs.records import Record
+from sidestep.runs.summary import is_scored
 from sidestep.web.run import Run, Summary
 
 SPACE = "\N{NO-BREAK SPACE}"  # a number and its % stay on one line

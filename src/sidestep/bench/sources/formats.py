@@ -11,8 +11,8 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from sidestep.audit.records import Form, Kind
 from sidestep.errors import BadData
+from sidestep.runs.records import Form, Kind
 from sidestep.sources import pictures
 from sidestep.sources.text import cell, json_lines, json_object, lines, rows, text
 

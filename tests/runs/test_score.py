@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sidestep.audit.records import Record
-from sidestep.bench import score
-from sidestep.bench.score import Asked, Scorer, calibrations, embed
 from sidestep.errors import SidestepError
 from sidestep.models.embedded import pictures
+from sidestep.runs import score
+from sidestep.runs.records import Record
+from sidestep.runs.score import Asked, Scorer, calibrations, embed
 from sidestep.similarity.agreement import Prototypes, features
 from sidestep.similarity.pixels import Pixels
 

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sidestep.audit.marks import holds, put, vouch
-from sidestep.audit.records import Record, read, to_lines, write_atomic
-from sidestep.bench.generate import Method
-from sidestep.bench.units import Unit, digest
+from sidestep.runs.generate import Method
+from sidestep.runs.marks import holds, put, vouch
+from sidestep.runs.records import Record, read, to_lines, write_atomic
+from sidestep.runs.units import Unit, digest
 from sidestep.sampling.trace import Trace
 from sidestep.similarity.pixels import distance
 

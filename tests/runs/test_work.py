@@ -6,10 +6,10 @@ import pytest
 import torch
 from reference import toy_run
 
-from sidestep.bench.generate import Job, method
-from sidestep.bench.units import SIZE, units
-from sidestep.bench.work import Memory
 from sidestep.errors import SidestepError
+from sidestep.runs.generate import Job, method
+from sidestep.runs.units import SIZE, units
+from sidestep.runs.work import Memory
 
 
 def test_memory_is_measured_on_a_gpu_only(monkeypatch):

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sidestep.audit.records import Form, Record
-from sidestep.bench.generate import Report, silent
 from sidestep.errors import SidestepError
+from sidestep.runs.generate import Report, silent
+from sidestep.runs.records import Form, Record
 from sidestep.similarity.aggregates import spread
 from sidestep.similarity.agreement import Prototypes, features
 from sidestep.similarity.base import Recipe, Vectors

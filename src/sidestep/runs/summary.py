@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sidestep.audit.records import Record
+from sidestep.runs.records import Record
 from sidestep.similarity.intervals import clopper_pearson
 
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sidestep import registry
-from sidestep.audit.records import Kind
 from sidestep.errors import SidestepError
 from sidestep.guidance.base import Rule
 from sidestep.guidance.config import as_dict, check_settings, from_dict
@@ -24,6 +23,7 @@ from sidestep.guidance.denoiser import Denoiser
 from sidestep.guidance.schedules import DEFAULT_SCALE
 from sidestep.mitigations import Mitigation, Start, TextModel
 from sidestep.rng import image_seed, noise
+from sidestep.runs.records import Kind
 from sidestep.sampling.mitigated import Mitigated, sample_mitigated
 from sidestep.sampling.noise import NoiseSchedule
 from sidestep.sampling.probe import probe_and_sample

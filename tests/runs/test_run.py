@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sidestep.audit.records import read
-from sidestep.bench.generate import method
-from sidestep.bench.run import run
-from sidestep.bench.work import opened_by
 from sidestep.errors import SidestepError
 from sidestep.guidance import Prediction
+from sidestep.runs.generate import method
+from sidestep.runs.records import read
+from sidestep.runs.run import run
+from sidestep.runs.work import opened_by
 from sidestep.sampling import NoiseSchedule
 
 

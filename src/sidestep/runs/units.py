@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sidestep.errors import SidestepError
 
 if TYPE_CHECKING:
-    from sidestep.bench.generate import Job, Method
+    from sidestep.runs.generate import Job, Method
 
 SIZE = 32  # images of a unit: what a kill loses at most, and the largest batch
 

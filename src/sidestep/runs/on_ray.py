@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sidestep.bench.generate import Model
-from sidestep.bench.units import Unit
-from sidestep.bench.work import Engine, Settings, Watch, make_unit
 from sidestep.errors import MissingExtra, SidestepError
+from sidestep.runs.generate import Model
+from sidestep.runs.units import Unit
+from sidestep.runs.work import Engine, Settings, Watch, make_unit
 
 INSTALL = "Install it with: pip install 'sidestep[ray]'"
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import bootstrap
 
-from sidestep.audit.records import Record
+from sidestep.runs.records import Record
 
 RESAMPLES = 5000
 

@@ -1,6 +1,6 @@
 """A run folder: the same jobs with several methods, pictures and records on the disk.
 
-A run is cut into work units (`sidestep.bench.units`). An engine makes those that the folder lacks;
+A run is cut into work units (`sidestep.runs.units`). An engine makes those that the folder lacks;
 once all of a method are there, the method is scored. Killed anywhere and started again, a run ends
 with the same records, and so it does in several processes or on several machines.
 """
@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from sidestep.audit.marks import holds
-from sidestep.audit.records import Record, write_atomic
-from sidestep.bench.generate import Job, Method, Model, Report, silent
-from sidestep.bench.header import bound, differences, settings_of_run
-from sidestep.bench.scored import Finished, Score, unscored
-from sidestep.bench.units import Shard, Unit, units
-from sidestep.bench.work import Engine, Settings, make_unit, serial
 from sidestep.errors import SidestepError
+from sidestep.runs.generate import Job, Method, Model, Report, silent
+from sidestep.runs.header import bound, differences, settings_of_run
+from sidestep.runs.marks import holds
+from sidestep.runs.records import Record, write_atomic
+from sidestep.runs.scored import Finished, Score, unscored
+from sidestep.runs.units import Shard, Unit, units
+from sidestep.runs.work import Engine, Settings, make_unit, serial
 
 
 class OtherRun(SidestepError):

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from sidestep.audit.marks import holds, put, vouch
+from sidestep.runs.marks import holds, put, vouch
 
 
 def test_a_failed_write_leaves_the_file_before_it(tmp_path, monkeypatch):

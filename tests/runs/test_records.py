@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sidestep.audit.records import Record, append, file_of, read, to_lines
-from sidestep.audit.summary import row
 from sidestep.errors import BadRecords
+from sidestep.runs.records import Record, append, file_of, read, to_lines
+from sidestep.runs.summary import row
 
 RECORD = Record(
     rule="plain", method="constant", settings={"scale": 7.5}, before=None, kind="target",

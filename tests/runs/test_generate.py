@@ -2,10 +2,10 @@
 
 import pytest
 
-from sidestep.bench.generate import LONGEST, method
 from sidestep.errors import SidestepError
 from sidestep.guidance import Constant, Scheduled, Static
 from sidestep.mitigations.perturbation import EmbeddingNoise, RandomWords
+from sidestep.runs.generate import LONGEST, method
 
 
 @pytest.mark.parametrize("name", ["probe", "static", "dynamic"])

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 
-from sidestep.audit.marks import put, vouch
-from sidestep.audit.records import OpenedBy, Record, to_lines
-from sidestep.bench.generate import Batch, Method, Model, make
-from sidestep.bench.units import Unit
 from sidestep.rng import image_seed
+from sidestep.runs.generate import Batch, Method, Model, make
+from sidestep.runs.marks import put, vouch
+from sidestep.runs.records import OpenedBy, Record, to_lines
+from sidestep.runs.units import Unit
 
 
 class Settings(NamedTuple):

@@ -20,10 +20,10 @@ from PIL import Image
 from reference import toy_run
 
 from sidestep import files
-from sidestep.audit.records import read, unmeasured
-from sidestep.bench import run as runner
-from sidestep.bench.run import OtherRun
-from sidestep.bench.units import Shard, units
+from sidestep.runs import run as runner
+from sidestep.runs.records import read, unmeasured
+from sidestep.runs.run import OtherRun
+from sidestep.runs.units import Shard, units
 from sidestep.sampling.trace import Trace
 
 
@@ -47,7 +47,7 @@ def test_killed_at_random_points_it_ends_with_the_same_records(tmp_path, whole, 
     # A fork server imports torch once, and every run is still a process of its own to kill.
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["reference.toy_run", "sidestep.bench.scored"])
+    context.set_forkserver_preload(["reference.toy_run", "sidestep.runs.scored"])
 
     def start(out):
         process = context.Process(target=toy_run.fill, args=(str(out),))
@@ -248,7 +248,7 @@ def test_traces_and_distances_belong_to_their_pictures(tmp_path):
 def test_two_ray_workers_give_the_same_records_as_one_process(tmp_path, whole):
     import ray
 
-    from sidestep.bench.on_ray import on_ray
+    from sidestep.runs.on_ray import on_ray
 
     # The workers do not see the folder of the tests.
     ray.cloudpickle.register_pickle_by_value(toy_run)

@@ -6,7 +6,7 @@ import io
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidestep.audit.spreadsheet import safe, to_csv
+from sidestep.runs.spreadsheet import safe, to_csv
 
 FORMULAS = ["=1+1", "+1", "-1", "@A1", "\t=1", "\r=1", "\n=1", "\uff1d1", "=cmd|' /C calc'!A0"]
 
