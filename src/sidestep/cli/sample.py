@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sidestep import registry
+from sidestep.cli._model import Chosen, model_options
 from sidestep.cli._output import (
     Column,
     batch_option,
@@ -90,7 +91,7 @@ def rule_names() -> list[str]:
 
 
 @click.command("sample")
-@click.argument("model")
+@model_options
 @click.argument("prompts", metavar="PROMPT...", nargs=-1, required=True)
 @click.option(
     "--rule",
@@ -199,7 +200,7 @@ def rule_names() -> list[str]:
 )
 @json_option
 def command(
-    model: str,
+    model: Chosen,
     prompts: tuple[str, ...],
     rule: str,
     mitigations: list[dict[str, Any]],
@@ -217,23 +218,20 @@ def command(
 
     MODEL is a folder in the layout of diffusers' StableDiffusionPipeline, the id of one on the
     Hugging Face Hub such as OWNER/NAME, or the word `embedded` for the small model that comes with
-    Sidestep. Settings that are not given have the rule's
-    defaults.
+    Sidestep. Settings that are not given have the rule's defaults.
     """
     check_prompts(prompts)
-    from sidestep.adapters import stable_diffusion
     from sidestep.runs.generate import method
     from sidestep.runs.run import run
 
     how = method(rule, mitigations=mitigations, **settings(rule, options))
-    folder = _model_folder(model)
     out = out or _free(Path("out"))
     if (out / "records.jsonl").exists():
         raise SidestepError(
             f"{out} already holds the records of a run, which stay as they are; "
             "give another folder with --out"
         )
-    loaded = stable_diffusion.load(folder)
+    loaded = model.load()
     notes = too_long(loaded, prompts, cut)
     for note in notes:
         warn(note)
@@ -241,7 +239,7 @@ def command(
     with keeping(out), progress() as report:
         records = run(
             loaded,
-            model,
+            model.name,
             list(prompts),
             [how],
             out,
@@ -327,14 +325,6 @@ def _opened(record: "Record") -> str:
     if record.transition_time is None:
         return "never"
     return f"{record.transition_time:.2f} ({record.opened_by})"
-
-
-def _model_folder(model: str) -> Path:
-    if model != "embedded":
-        return Path(model)
-    from sidestep.models import embedded
-
-    return embedded.folder()
 
 
 def _free(parent: Path) -> Path:
