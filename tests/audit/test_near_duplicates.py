@@ -2,11 +2,23 @@
 
 import numpy as np
 import pytest
+import torch
 
+from sidestep.audit import blocks, near_duplicates
+from sidestep.audit.blocks import Block
 from sidestep.audit.near_duplicates import copies, levels
-from sidestep.audit.search import Block
 
-pytest.importorskip("faiss")
+
+@pytest.fixture(autouse=True, params=[8, 2**24])
+def block_rows(request, monkeypatch):
+    """Rows of 64 numbers compared at once: few, so that a small set has many blocks."""
+    monkeypatch.setattr(blocks, "BYTES", 4 * 64 * request.param)
+    monkeypatch.setattr(near_duplicates, "QUERIES", 5)
+
+
+@pytest.fixture(autouse=True, params=[torch.bfloat16, torch.float32])
+def kind(request, monkeypatch):
+    monkeypatch.setattr(near_duplicates, "fastest", lambda queries: request.param)
 
 
 class Rows:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sidestep.audit import search
+from sidestep.audit.blocks import Block
 from sidestep.audit.shards import Picture, Shard, named, read_features, read_pictures
 from sidestep.errors import BadRecords
 from sidestep.runs import marks
@@ -98,7 +99,7 @@ class Index:
         for shard in self._shards:
             yield from read_pictures(self.folder, shard)
 
-    def rows(self) -> Iterator[search.Block]:
+    def rows(self) -> Iterator[Block]:
         """The features, a shard at a time: number of the first row and rows (n, D), float16.
 
         Raises BadRecords for a file that is not what the build wrote.
@@ -106,13 +107,13 @@ class Index:
         first = 0
         for shard in self._shards:
             rows = read_features(self.folder, shard)
-            yield search.Block(first, rows)
+            yield Block(first, rows)
             first += len(rows)
 
     def search(self, features: Vectors, k: int = 1) -> Found:
         """The k most similar pictures of every query, exactly; see `audit.search`.
 
-        Memory is bounded by the queries and one shard, whatever the size of the index.
+        Memory is bounded by the queries, a shard and two blocks, whatever the size of the index.
 
         Args:
             features: (Q, D), from the recipe of this index; pictures framed to its side.
@@ -120,7 +121,7 @@ class Index:
 
         Raises:
             ValueError: features of another length or not finite, or k out of range.
-            MissingExtra: FAISS is not installed.
+            BadRecords: a file is not what the build wrote.
         """
         check(features, self.settings.dimension)
         if not 1 <= k <= len(self.ids):

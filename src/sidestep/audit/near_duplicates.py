@@ -10,8 +10,10 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from sidestep.audit.blocks import Ready, even, ready
 from sidestep.audit.index import Index
-from sidestep.audit.search import Block, engine, error, similarities, widen
+from sidestep.audit.products import error, fastest, products, reach
+from sidestep.audit.search import QUERIES, similarities
 
 LEVELS = (1, 2, 3, 5, 10, 30, 100)  # where a level begins; it ends before the next
 
@@ -24,51 +26,49 @@ def copies(
     """How often each picture is in the set, itself included: (N,), in the order of the rows.
 
     Two pictures are near-duplicates if their similarity is at least `similarity`, summed in float64
-    and rounded to float32. Every pair is compared, so the time grows with N^2; in memory are two
-    shards and the pairs found between them.
+    and rounded to float32. Every pair is compared, so the time grows with N^2; in memory are a few
+    blocks of `blocks.BYTES` and the pairs found between two of them.
 
     Args:
         index: the training set.
         similarity: of the index's recipe, above 0 and at most 1.
-        report: told how many shards have been compared with all others.
+        report: told how many blocks have been compared with all others.
 
     Raises:
         ValueError: similarity is out of range.
-        MissingExtra: FAISS is not installed.
     """
     if not 0 < similarity <= 1:
         raise ValueError(f"similarity is {similarity}; it must lie above 0 and at most at 1")
-    count = np.ones(len(index.ids), dtype=np.int64)
-    total = sum(1 for _ in index.rows())
-    for number, block in enumerate(index.rows()):
-        # A pair is found once, where its later shard comes second.
-        _count(block, islice(index.rows(), number, None), similarity, count)
-        report("shards", number + 1, total)
+    count, kind = np.ones(len(index.ids), dtype=np.int64), fastest(QUERIES)
+    total = sum(1 for _ in even(index.rows()))
+    for number, block in enumerate(ready(index.rows(), kind)):
+        # A pair is found once, where its later block comes second.
+        _count(block, islice(ready(index.rows(), kind), number, None), similarity, count)
+        report("blocks", number + 1, total)
     return count
 
 
 def _count(
-    block: Block, others: Iterable[Block], similarity: float, count: NDArray[np.int64]
+    block: Ready, others: Iterable[Ready], similarity: float, count: NDArray[np.int64]
 ) -> None:
-    faiss, queries = engine(), widen(block.rows)
+    queries = block.rows.astype(np.float32)
     for other in others:
-        if not len(queries) or not len(other.rows):
-            continue
-        rows = widen(other.rows)
-        slack = error(queries, rows)
-        # The loosest bound for all; what lies within it is summed again in float64.
-        lowest = similarity - slack.max() - np.finfo(np.float32).eps
-        flat = faiss.IndexFlatIP(rows.shape[1])
-        flat.add(rows)
-        ends, near, at = flat.range_search(queries, float(lowest))
-        query = np.repeat(np.arange(len(queries)), np.diff(ends.astype(np.int64)))
-        unsure = np.flatnonzero(near < similarity + slack[query])
-        near[unsure] = similarities(queries, rows, query[unsure], at[unsure])
-        pair = near >= np.float32(similarity)
-        if other.first == block.first:
-            pair &= at > query
-        np.add.at(count, query[pair] + block.first, 1)
-        np.add.at(count, at[pair] + other.first, 1)
+        for start in range(0, len(queries), QUERIES):
+            part = slice(start, start + QUERIES)
+            rounded = block.rounded.part(part)
+            scores, off = products(rounded, other.rounded), error(rounded, other.rounded)
+            # Half a unit in the last place of float32 more, to which similarities are rounded.
+            near = reach(scores, similarity - off - np.finfo(np.float32).eps)
+            query, row = np.nonzero(near)
+            close = scores.float().numpy()[query, row].astype(np.float64)
+            pair = close >= similarity + off[query] + np.finfo(np.float32).eps
+            unsure = np.flatnonzero(~pair)
+            exact = similarities(queries[part], other.rows, query[unsure], row[unsure])
+            pair[unsure] = exact >= np.float32(similarity)
+            first, second = query[pair] + block.first + start, row[pair] + other.first
+            later = second > first  # in a block with itself, a pair is there twice
+            np.add.at(count, first[later], 1)
+            np.add.at(count, second[later], 1)
 
 
 def levels(count: NDArray[np.int64]) -> dict[str, int]:
