@@ -42,6 +42,7 @@ def test_index_search_and_duplicates(source, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out) == {
         "images": 8, "new": 8, "unchanged": 0, "recaptioned": 0, "removed": 0,
         "unreadable": {"no JPEG, PNG or WEBP image": 1}, "recipe": "pixels-32", "side": 256,
+        "tiles": None,
     }  # fmt: skip
     assert main(arguments) == 0
     shown = capsys.readouterr()
@@ -64,6 +65,39 @@ def test_index_search_and_duplicates(source, tmp_path, capsys):
     assert sorted(answer["copies"].values()) == [1, 1, 1, 1, 3, 3, 3]
     assert main(["duplicates", str(out), "--similarity", "0.99"]) == 0
     assert "3-4" in capsys.readouterr().out
+
+
+def test_an_index_of_tiles_shows_the_windows_of_a_local_copy(tmp_path, capsys):
+    folder, out = tmp_path / "images", tmp_path / "tiles"
+    folder.mkdir()
+    blocks = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
+    images = blocks.repeat(8, 1).repeat(8, 2)
+    for number in range(3):
+        Image.fromarray(images[number]).save(folder / f"[{number}].png")
+    images[3, 16:48, 24:56] = images[2, :32, 32:]
+    Image.fromarray(images[3]).save(tmp_path / "made.png")
+    Image.fromarray(np.full((64, 64, 3), 9, np.uint8)).save(tmp_path / "flat.png")
+    arguments = ["index", str(folder), "--out", str(out), "--recipe", "pixels", "--side", "64"]
+    assert main([*arguments, "--tiles", "3"]) == 0
+    assert "tiles" in capsys.readouterr().out
+    made = [str(tmp_path / "made.png"), str(tmp_path / "flat.png")]
+    assert main(["search", str(out), *made, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    found, nothing = answer["found"]
+    assert answer["tiles"] == 27 and found["path"] == "[2].png"
+    assert found["similarity"] == pytest.approx(1, abs=1e-3)  # rows are stored in float16
+    assert found["there"] == {"left": 0.5, "top": 0, "side": 0.5}
+    assert found["here"] == {"left": 0.375, "top": 0.25, "side": 0.5}
+    assert nothing == {"image": made[1], "similarity": None}
+    assert main(["search", str(out), *made]) == 0
+    shown = capsys.readouterr().out
+    assert "50, 0, 50" in shown and "38, 25, 50" in shown and "[2].png" in shown
+    assert main(["search", str(out), *made, "--k", "2"]) == 2
+    assert "--k is for an index of whole pictures" in capsys.readouterr().err
+    assert main(["duplicates", str(out), "--similarity", "0.99"]) == 0
+    assert "27 tiles" in capsys.readouterr().out
+    assert main(arguments) == 2
+    assert "is of 3 x 3 tiles of each picture, and whole pictures came" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

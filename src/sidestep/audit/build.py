@@ -21,6 +21,7 @@ from sidestep.runs import marks
 from sidestep.similarity.base import Images, Recipe
 from sidestep.sources.base import Collection, Item
 from sidestep.sources.decoders import Look, Task, looks
+from sidestep.sources.tiles import Tiles
 
 LOCK = "lock"
 Report = Callable[[str, int, int], None]
@@ -91,7 +92,8 @@ def build_index(
     (out / shards.FOLDER).mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(out / LOCK, timeout=0):
-            settings = _settings(out, recipe, side, pictures_per_shard)
+            tiles = collection.grid if isinstance(collection, Tiles) else None
+            settings = _settings(out, recipe, side, tiles, pictures_per_shard)
             return _Build(out, recipe, settings, batch).run(collection, workers, report)
     except Timeout as error:
         raise BadRecords(
@@ -99,14 +101,21 @@ def build_index(
         ) from error
 
 
-def _settings(out: Path, recipe: Recipe, side: int, pictures_per_shard: int) -> Settings:
+def _settings(
+    out: Path, recipe: Recipe, side: int, tiles: int | None, pictures_per_shard: int
+) -> Settings:
     """Those of the index in the folder, which must be these, or these in a new one."""
     there = Settings.read(out) if (out / SETTINGS).exists() else None
     if there is not None:
+        if there.tiles != tiles:
+            raise BadRecords(
+                f"the index in {out} is of {_cut(there.tiles)}, and {_cut(tiles)} came; give "
+                "those, or index into another folder"
+            )
         fit(out, there, recipe)
     blank = np.zeros((1, side, side, 3), dtype=np.uint8)
     fingerprint, dimension = getattr(recipe, "fingerprint", ""), recipe.embed(blank).shape[1]
-    settings = Settings(recipe.name, fingerprint, side, dimension, pictures_per_shard)
+    settings = Settings(recipe.name, fingerprint, side, dimension, pictures_per_shard, tiles)
     if there is None:
         marks.put(out, SETTINGS, settings.text.encode())
     elif there != settings:
@@ -116,6 +125,10 @@ def _settings(out: Path, recipe: Recipe, side: int, pictures_per_shard: int) -> 
             "folder"
         )
     return settings
+
+
+def _cut(tiles: int | None) -> str:
+    return "whole pictures" if tiles is None else f"{tiles} x {tiles} tiles of each picture"
 
 
 class _Build:
@@ -159,7 +172,7 @@ class _Build:
             known = self.known.get(item.path)
             # The bytes wait in the decoder's queue; here only the name is of use.
             items.append(item._replace(data=""))
-            yield Task(item.data, known.sha256 if known and not known.reason else "")
+            yield Task(item.data, known.sha256 if known and not known.reason else "", item.window)
 
     def _take(self, item: Item, look: Look) -> None:
         known, built = self.known.get(item.path), self.built

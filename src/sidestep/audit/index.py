@@ -25,7 +25,7 @@ from sidestep.similarity.base import Recipe, Vectors
 
 SETTINGS = "index.json"
 COMPLETE = "complete.json"
-VERSION = 1  # of the layout of the folder
+VERSION = 2  # of the layout of the folder
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Settings:
     side: int  # pixels of the centre square that every picture is resized to
     dimension: int  # numbers of a feature
     pictures_per_shard: int
+    tiles: int | None = None  # windows in a row of each picture; None = whole pictures
     version: int = VERSION
 
     @property

@@ -4,6 +4,7 @@ from sidestep import registry
 from sidestep.audit.index import Index
 from sidestep.errors import SidestepError
 from sidestep.similarity.base import Recipe
+from sidestep.similarity.structured import Structured
 
 
 def recipe(name: str) -> Recipe:
@@ -40,5 +41,7 @@ def recipe_of(index: Index) -> Recipe:
             "from Python with Index.search"
         )
     made = recipe(found)
+    if index.settings.tiles is not None:
+        made = Structured(made)
     index.check_recipe(made)
     return made

@@ -34,10 +34,11 @@ def command(folder: Path, similarity: float, as_json: bool) -> None:
         facts = {"recipe": index.settings.recipe, "index": index.hash, "similarity": similarity}
         print_json(facts | {"levels": found, "copies": by_id})
         return
+    unit = "pictures" if index.settings.tiles is None else "tiles"
     print_table(
-        f"Copies of {len(index.ids)} pictures at {similarity:g} under {index.settings.recipe}",
+        f"Copies of {len(index.ids)} {unit} at {similarity:g} under {index.settings.recipe}",
         [
             Column("times in the set", list(found)),
-            Column("pictures", [str(n) for n in found.values()]),
+            Column(unit, [str(n) for n in found.values()]),
         ],
     )

@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="Pixels of the centre square that every picture is resized to, as in training.",
 )
+@click.option(
+    "--tiles",
+    type=click.IntRange(2, 64),
+    metavar="N",
+    help="Index N x N overlapping windows of each picture instead, to find local copies.",
+)
 @click.option("--image-column", default="image", show_default=True, help="Images of a table.")
 @click.option("--caption-column", help="Captions of a table.  [default: caption or text]")
 @click.option(
@@ -53,6 +59,7 @@ def command(
     out: Path,
     name: str,
     side: int,
+    tiles: int | None,
     image_column: str,
     caption_column: str | None,
     batch: int,
@@ -65,13 +72,20 @@ def command(
     or OWNER/NAME:SPLIT of a data set on the Hub. Captions come from NAME.txt, metadata.jsonl or a
     column. Run again, only new and changed pictures are embedded and removed ones forgotten; a run
     that was stopped goes on. Pictures that cannot be read are recorded with the reason.
+
+    With --tiles N each picture is indexed as N x N windows of 2 / (N + 1) of the side, every two
+    neighbours half over each other; all counts are of tiles then.
     """
     from sidestep.audit.build import build_index
     from sidestep.audit.recipes import recipe
+    from sidestep.similarity.structured import Structured
     from sidestep.sources.base import Columns
     from sidestep.sources.collection import open_collection
+    from sidestep.sources.tiles import Tiles
 
     collection, made = open_collection(source, Columns(image_column, caption_column)), recipe(name)
+    if tiles is not None:
+        collection, made = Tiles(collection, tiles), Structured(made)
     prepare(out)
     try:
         with progress() as report:
@@ -81,12 +95,12 @@ def command(
     except KeyboardInterrupt as error:
         raise Stopped(f"What was embedded is kept in {out}; the same command goes on.") from error
     if as_json:
-        print_json(built.to_dict() | {"recipe": made.name, "side": side})
+        print_json(built.to_dict() | {"recipe": made.name, "side": side, "tiles": tiles})
     else:
-        show(built, made.name, out)
+        show(built, made.name, "tiles" if tiles else "pictures", out)
 
 
-def show(built: "Built", recipe: str, out: Path) -> None:
+def show(built: "Built", recipe: str, unit: str, out: Path) -> None:
     """The counts as text."""
     rows = {
         "images": built.images,
@@ -101,7 +115,7 @@ def show(built: "Built", recipe: str, out: Path) -> None:
     print_table(
         f"Index under {recipe}",
         [
-            Column("pictures", list(cells), right=False, wrap=True),
+            Column(unit, list(cells), right=False, wrap=True),
             Column("", [str(n) for n in cells.values()]),
         ],
     )

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from sidestep.sources.windows import Window
+
 
 class Item(NamedTuple):
     """A picture of a collection, before anything is decoded."""
@@ -11,6 +13,7 @@ class Item(NamedTuple):
     path: str  # where it is in the collection, the same at every visit and of no two pictures
     data: Path | bytes | str  # its file, its bytes, or the sentence that says why there are none
     caption: str | None = None
+    window: Window | None = None  # the part that counts; None = the whole picture
 
 
 class Columns(NamedTuple):

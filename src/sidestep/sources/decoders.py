@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sidestep.sources.pictures import Refused, content, decode
+from sidestep.sources.windows import Window
 
 MEMORY = 4 * 2**30  # bytes of address space of a decoder
 SECONDS = 60  # for one picture
@@ -35,6 +37,7 @@ class Task(NamedTuple):
 
     data: Path | bytes | str  # a string is the reason why there are no bytes
     known: str = ""  # SHA-256 of bytes that need no decoding
+    window: Window | None = None  # the part of the framed square that counts
 
 
 class Look(NamedTuple):
@@ -42,7 +45,7 @@ class Look(NamedTuple):
 
     sha256: str  # of the encoded bytes; empty where there are none
     size: int  # bytes
-    pixels: NDArray[np.uint8] | None  # (side, side, 3); None if known or unreadable
+    pixels: NDArray[np.uint8] | None  # (w, w, 3) of the window; None if known or unreadable
     reason: str  # why it is unreadable, or empty
 
 
@@ -58,9 +61,17 @@ def look(task: Task, side: int) -> Look:
     if sha256 == task.known:
         return Look(sha256, len(data), None, "")
     try:
-        return Look(sha256, len(data), decode(data, side), "")
+        square = _decoded(data, side)
+        pixels = task.window.cut(square) if task.window else square
+        return Look(sha256, len(data), pixels, "")
     except Refused as why:
         return Look(sha256, len(data), None, str(why))
+
+
+@lru_cache(maxsize=1)
+def _decoded(data: bytes, side: int) -> NDArray[np.uint8]:
+    # The windows of one picture come together.
+    return decode(data, side)
 
 
 def looks(tasks: Iterator[Task], side: int, workers: int | None = None) -> Iterator[Look]:
