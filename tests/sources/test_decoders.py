@@ -4,6 +4,8 @@ import hashlib
 import multiprocessing
 import os
 import resource
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -80,6 +82,35 @@ def test_a_decoder_has_a_limit_on_memory():
     with decoders._pool(1) as pool:
         most, _ = pool.submit(resource.getrlimit, resource.RLIMIT_AS).result()
     assert most == decoders.MEMORY
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+print("imported", __name__)
+from sidestep.sources.decoders import Task, _pool, looks
+
+seen = list(looks(iter([Task(Path(sys.argv[1]))] * 3), 16, workers=1))
+assert [one.pixels.shape for one in seen] == [(16, 16, 3)] * 3
+with _pool(1) as pool:
+    assert pool.submit(eval, "'torch' in __import__('sys').modules").result() is False
+import __main__
+assert __main__.__file__ == __file__
+"""
+
+
+def test_decoders_do_not_import_the_script_that_starts_them(tmp_path):
+    (file,) = saved(tmp_path, 1)
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)  # without `if __name__ == "__main__"`
+    run = subprocess.run(
+        [sys.executable, script, file],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (run.returncode, run.stdout) == (0, "imported __main__\n"), run.stderr
 
 
 def _abandon(pipe):

@@ -9,6 +9,7 @@ import hashlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -16,7 +17,9 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import lru_cache
+from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -160,10 +163,25 @@ def _chunks(tasks: Iterator[Task]) -> Iterator[list[Task]]:
         yield chunk
 
 
+class _Decoder(SpawnProcess):
+    """A process that does not import the script that starts it, whose frameworks cost seconds."""
+
+    def start(self) -> None:
+        script = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")  # has no file that could be imported
+        try:
+            super().start()
+        finally:
+            sys.modules["__main__"] = script
+
+
+class _Spawned(SpawnContext):
+    Process = _Decoder
+
+
 def _pool(workers: int) -> ProcessPoolExecutor:
     # Spawned, because a forked process would inherit locks of the threads that embed.
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_limit)
+    return ProcessPoolExecutor(workers, mp_context=_Spawned(), initializer=_limit)
 
 
 def _limit() -> None:
