@@ -1,4 +1,4 @@
-"""`sidestep index`, `search` and `duplicates`, as a user types them."""
+"""`sidestep index`, `search`, `duplicates` and `hold-out`, as a user types them."""
 
 import json
 
@@ -123,3 +123,23 @@ def test_an_image_that_cannot_be_read_is_a_sentence(source, tmp_path, capsys):
     assert main(["index", str(source), "--out", str(out), "--recipe", "pixels"]) == 0
     assert main(["search", str(out), str(source / "page.jpg")]) == 2
     assert "cannot be searched for: no JPEG" in capsys.readouterr().err
+
+
+def test_hold_out(source, tmp_path, capsys):
+    out = tmp_path / "split"
+    arguments = ["hold-out", str(source), "--out", str(out), "--recipe", "pixels"]
+    arguments += ["--similarity", "0.99"]
+    assert main([*arguments, "--share", "0.5", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["train"], answer["held_out"], answer["links"]) == (3, 4, 7)
+    assert answer["groups"] == 5 and answer["largest"] == 3
+    assert main([*arguments, "--share", "0.5"]) == 0
+    shown = capsys.readouterr()
+    assert "held-out" in shown.out and "7 pictures are hard links" in shown.out
+    assert "on neither side, because they cannot be read: 1 (no JPEG" in shown.err
+    assert main(arguments) == 2
+    assert "has share 0.5, and share 0.1 came" in capsys.readouterr().err
+    arguments[3] = str(source / "split")
+    assert main(arguments) == 2
+    assert "lies inside" in capsys.readouterr().err
+    assert not (source / "split").exists()

@@ -149,4 +149,5 @@ def test_a_closed_pipe_is_no_error() -> None:
 
 def test_every_command_has_a_module() -> None:
     for name in entry.COMMANDS:
-        assert importlib.import_module(f"sidestep.cli.{name}").command.name == name
+        module = name.replace("-", "_")
+        assert importlib.import_module(f"sidestep.cli.{module}").command.name == name

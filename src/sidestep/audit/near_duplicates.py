@@ -4,8 +4,9 @@ Duplication drives memorization (Somepalli et al., NeurIPS 2023; Webster et al.,
 are read by how often a picture was in the training set.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +16,41 @@ from sidestep.audit.index import Index
 from sidestep.audit.products import error, fastest, products, reach
 from sidestep.audit.search import QUERIES, similarities
 
+Report = Callable[[str, int, int], None]
 LEVELS = (1, 2, 3, 5, 10, 30, 100)  # where a level begins; it ends before the next
 
 
+class Pairs(NamedTuple):
+    """Near-duplicates, each pair once: numbers of rows."""
+
+    one: NDArray[np.int64]  # (P,)
+    other: NDArray[np.int64]  # (P,)
+
+
 def copies(
-    index: Index,
-    similarity: float,
-    report: Callable[[str, int, int], None] = lambda task, done, total: None,
+    index: Index, similarity: float, report: Report = lambda task, done, total: None
 ) -> NDArray[np.int64]:
     """How often each picture is in the set, itself included: (N,), in the order of the rows.
+
+    Args:
+        index: the training set.
+        similarity: from here on two pictures are near-duplicates, as `pairs` says.
+        report: told how many blocks have been compared with all others.
+
+    Raises:
+        ValueError: similarity is out of range.
+    """
+    count = np.ones(len(index.ids), dtype=np.int64)
+    for found in pairs(index, similarity, report):
+        np.add.at(count, found.one, 1)
+        np.add.at(count, found.other, 1)
+    return count
+
+
+def pairs(
+    index: Index, similarity: float, report: Report = lambda task, done, total: None
+) -> Iterator[Pairs]:
+    """Every pair of near-duplicates, those of two shards at a time.
 
     Two pictures are near-duplicates if their similarity is at least `similarity`, summed in float64
     and rounded to float32. Every pair is compared, so the time grows with N^2; in memory are a few
@@ -39,18 +66,14 @@ def copies(
     """
     if not 0 < similarity <= 1:
         raise ValueError(f"similarity is {similarity}; it must lie above 0 and at most at 1")
-    count, kind = np.ones(len(index.ids), dtype=np.int64), fastest(QUERIES)
-    total = sum(1 for _ in even(index.rows()))
+    kind, total = fastest(QUERIES), sum(1 for _ in even(index.rows()))
     for number, block in enumerate(ready(index.rows(), kind)):
         # A pair is found once, where its later block comes second.
-        _count(block, islice(ready(index.rows(), kind), number, None), similarity, count)
+        yield from _pairs(block, islice(ready(index.rows(), kind), number, None), similarity)
         report("blocks", number + 1, total)
-    return count
 
 
-def _count(
-    block: Ready, others: Iterable[Ready], similarity: float, count: NDArray[np.int64]
-) -> None:
+def _pairs(block: Ready, others: Iterable[Ready], similarity: float) -> Iterator[Pairs]:
     queries = block.rows.astype(np.float32)
     for other in others:
         for start in range(0, len(queries), QUERIES):
@@ -67,8 +90,7 @@ def _count(
             pair[unsure] = exact >= np.float32(similarity)
             first, second = query[pair] + block.first + start, row[pair] + other.first
             later = second > first  # in a block with itself, a pair is there twice
-            np.add.at(count, first[later], 1)
-            np.add.at(count, second[later], 1)
+            yield Pairs(first[later], second[later])
 
 
 def levels(count: NDArray[np.int64]) -> dict[str, int]:

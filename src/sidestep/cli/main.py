@@ -21,6 +21,7 @@ COMMANDS = {
     "sample": "Sample pictures from a model with a guidance rule.",
     "bench": "Compare methods on the paper's scenarios, or on one that needs no data.",
     "index": "Index training pictures, so that copies of them can be searched for.",
+    "hold-out": "Set pictures apart before training, to calibrate an audit with later.",
     "search": "Find the training pictures nearest to given ones, exactly.",
     "duplicates": "Count the near-duplicates inside an index of training pictures.",
     "report": "Write the HTML report of a run.",
@@ -60,7 +61,7 @@ class LazyGroup(click.Group):
     """A group that imports a command's module on demand and lists commands without importing.
 
     `table` has a line for each command, in the order of a first session; the module of a command
-    is `prefix` and its name.
+    is `prefix` and its name, with _ for -.
     """
 
     def __init__(
@@ -77,7 +78,8 @@ class LazyGroup(click.Group):
         """Import one command."""
         if cmd_name not in self.table:
             return None
-        command = import_module(f"sidestep.cli.{self.prefix}{cmd_name}").command
+        module = f"sidestep.cli.{self.prefix}{cmd_name}".replace("-", "_")
+        command = import_module(module).command
         assert isinstance(command, click.Command)
         return command
 
