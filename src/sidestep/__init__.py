@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sidestep.adapters.mitigate import mitigate
     from sidestep.adapters.pipeline import guide
     from sidestep.adapters.stable_diffusion import load
+    from sidestep.audit.watch import CopyWatch
     from sidestep.guidance import Constant, Dynamic, Interval, Scheduled, Static
     from sidestep.sampling import Trace, sample
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Constant",
+    "CopyWatch",
     "Dynamic",
     "Guider",
     "Interval",
@@ -34,6 +36,7 @@ __all__ = [
 
 _WHERE = {
     "Constant": "sidestep.guidance",
+    "CopyWatch": "sidestep.audit.watch",
     "Dynamic": "sidestep.guidance",
     "Guider": "sidestep.adapters.guider",
     "Interval": "sidestep.guidance",
