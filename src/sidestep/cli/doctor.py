@@ -56,6 +56,7 @@ PACKAGES = (
     Package("torchmetrics", "FID, LPIPS", False),
     Package("pyarrow", "an index of training pictures", False),
     Package("faiss-cpu", "search in an index", False),
+    Package("rfc8785", "evidence bundles of audits", False),
     Package("ray", "runs on several cores, GPUs or machines", False),
 )
 
