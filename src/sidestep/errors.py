@@ -24,6 +24,10 @@ class BadRecords(SidestepError):
     """A record file cannot be read or does not fit the run."""
 
 
+class BadBundle(SidestepError):
+    """A folder is no evidence bundle, or cannot be made one."""
+
+
 class BadScenario(SidestepError):
     """A scenario file cannot be read, or says something that a scenario cannot say."""
 

@@ -1,9 +1,12 @@
 """Files that are whole or absent, whatever stops the process that writes them."""
 
 import os
+import re
 import socket
 from contextlib import suppress
 from pathlib import Path
+
+TEMPORARY = re.compile(r".+\..*-\d+\.tmp")
 
 
 def write(path: Path, data: bytes) -> None:
@@ -24,3 +27,8 @@ def write(path: Path, data: bytes) -> None:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a name is one that `write` gives to a file which is not whole yet."""
+    return TEMPORARY.fullmatch(name) is not None

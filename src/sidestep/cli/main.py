@@ -24,6 +24,7 @@ COMMANDS = {
     "hold-out": "Set pictures apart before training, to calibrate an audit with later.",
     "search": "Find the training pictures nearest to given ones, exactly.",
     "duplicates": "Count the near-duplicates inside an index of training pictures.",
+    "verify": "Check that an audit's files are as they were sealed.",
     "report": "Write the HTML report of a run.",
     "doctor": "Say what is installed, what is missing and the line that installs it.",
     "methods": "List the methods by kind, with a line and a source each.",
