@@ -4,8 +4,6 @@ Reads the folder described in `sidestep.runs.records` and nothing else. What a r
 (scores, traces, parts of run.json) is absent here too, with a sentence in `Run.notes` that says so.
 """
 
-import base64
-import io
 import json
 import re
 from collections.abc import Sequence
@@ -20,9 +18,10 @@ from sidestep.runs import records as audit
 from sidestep.runs.records import Record
 from sidestep.runs.summary import is_scored, summarise
 from sidestep.sampling.trace import Trace
+from sidestep.web import pictures
+from sidestep.web.pictures import inside
 
 THUMBNAIL = 192  # pixels; larger pictures are shrunk to this before they are inlined
-FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 Summary = dict[str, dict[str, dict[str, Any]]]
 
 
@@ -73,31 +72,12 @@ class Run:
 
     def picture(self, name: str) -> Image.Image:
         """A picture of the run, decoded, RGB; raises BadRecords where it is absent or damaged."""
-        with self._open(name) as image:
+        with pictures.opened(self.folder, name) as image:
             return image.convert("RGB")
 
     def data_uri(self, name: str) -> str:
         """A picture of the run as a data: URI, at most THUMBNAIL pixels high and wide."""
-        path = inside(self.folder, name)
-        with self._open(name) as image:
-            if max(image.size) <= THUMBNAIL:
-                return _uri(FORMATS[str(image.format)], path.read_bytes())
-            small, memory = image.convert("RGB"), io.BytesIO()
-            small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-            small.save(memory, "JPEG", quality=88)
-            return _uri("image/jpeg", memory.getvalue())
-
-    def _open(self, name: str) -> Image.Image:
-        path = inside(self.folder, name)
-        try:
-            image = Image.open(path, formats=list(FORMATS))
-            image.load()
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise BadRecords(
-                f"{path} is named in the records but is not a picture that can be read ({error}); "
-                "put the file back, or run again"
-            ) from error
-        return image
+        return pictures.data_uri(self.folder, name, THUMBNAIL)
 
 
 def load(folder: Path) -> Run:
@@ -117,24 +97,6 @@ def load(folder: Path) -> Run:
             "they are shown, but not counted in any number."
         )
     return Run(folder, header, rows, traces, summarise(scored) if scored else {}, notes)
-
-
-def inside(folder: Path, name: str) -> Path:
-    """The path of a file named by the records; raises BadRecords where it leaves the folder.
-
-    Records may come from somebody else, and a report must not carry off other files.
-    """
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise BadRecords(
-            f"the records in {folder} name the file {name!r}, which lies outside the run folder; "
-            "a report only reads files of its run"
-        )
-    return path
-
-
-def _uri(mime: str, data: bytes) -> str:
-    return f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def _header(path: Path, notes: list[str]) -> dict[str, Any]:
