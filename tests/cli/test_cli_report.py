@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from sidestep.cli.main import main
+from sidestep.cli.main import cli, main
 from sidestep.runs.records import Record, append
 
 RECORD = Record(
@@ -97,3 +97,26 @@ def test_an_output_that_is_a_folder(
     assert main(["report", str(run), "--out", str(run)]) == 2
     assert "is a folder; give the name of a file" in capsys.readouterr().err
     assert written == []
+
+
+def test_an_audit_gets_the_report_of_an_audit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from web.bundles import evidence, write
+
+    folder = write(tmp_path / "audit", evidence(1))
+    assert cli.main(["report", str(folder), "--json"], standalone_mode=False, obj={}) is None
+    assert json.loads(capsys.readouterr().out) == {
+        "report": str(folder / "report.html"),
+        "state": "finding",
+        "findings": 1,
+    }
+    first = (folder / "report.html").read_bytes()
+    other = tmp_path / "other.html"
+    assert main(["report", str(folder), "--out", str(other)]) == 0
+    assert "finding, 1 training picture came back" in capsys.readouterr().out
+    assert other.read_bytes() == first
+    (folder / "audit.json").write_bytes(b"{}")
+    assert main(["report", str(folder)]) == 2
+    assert "is not what `sidestep audit` of this version writes" in capsys.readouterr().err
+    assert (folder / "report.html").read_bytes() == first

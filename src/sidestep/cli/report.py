@@ -1,4 +1,4 @@
-"""`sidestep report`: the HTML report of a run folder."""
+"""`sidestep report`: the HTML report of a run folder or of an audit."""
 
 from pathlib import Path
 
@@ -18,17 +18,21 @@ from sidestep.errors import BadRecords
 )
 @json_option
 def command(run: Path, out: Path | None, as_json: bool) -> None:
-    """Write the HTML report of a run.
+    """Write the HTML report of a run or an audit.
 
-    RUN_OR_RECORDS is the folder that `sidestep demo`, `sample` or `bench run` wrote, or its
-    records.jsonl. The report is one file that opens without a network.
+    RUN_OR_RECORDS is the folder that `sidestep demo`, `sample`, `bench run` or `audit` wrote, or
+    a run's records.jsonl. The report is one file that opens without a network.
     """
-    folder = run_folder(run)
+    audited = (run / "audit.json").is_file()
+    folder = run if audited else run_folder(run)
     if out is not None and out.is_dir():
         raise click.BadParameter(
             f"{out} is a folder; give the name of a file, such as {out / 'report.html'}",
             param_hint="--out",
         )
+    if audited:
+        _audit(folder, out, as_json)
+        return
     from sidestep.runs import records
 
     # Read before writing, so that a damaged file leaves an earlier report as it is.
@@ -42,6 +46,21 @@ def command(run: Path, out: Path | None, as_json: bool) -> None:
     rules = dict.fromkeys(r.rule for r in rows)
     several = "" if len(rules) == 1 else "s"
     click.echo(f"{len(rows)} pictures, {len(rules)} rule{several}")
+    click.echo(f"report    {path}")
+
+
+def _audit(folder: Path, out: Path | None, as_json: bool) -> None:
+    """Write an audit's report and say what it is about."""
+    from sidestep.audit.evidence import Evidence
+    from sidestep.web.evidence import write_evidence_report
+
+    evidence = Evidence.read(folder)
+    path = write_evidence_report(folder, out)
+    state, findings = evidence.verdict.state, len(evidence.findings)
+    if as_json:
+        print_json({"report": str(path), "state": state, "findings": findings})
+        return
+    click.echo(f"{state}, {findings} training picture{'' if findings == 1 else 's'} came back")
     click.echo(f"report    {path}")
 
 

@@ -1,0 +1,357 @@
+"""Redacted editions: nothing of what they conceal is left anywhere in them."""
+
+import base64
+import hashlib
+import io
+import json
+import re
+import stat
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from PIL import Image
+from web.bundles import changed, evidence, finding, sha, write
+
+from sidestep.audit.blurred import LEVELS, NUMBERS, SIDE, blurred
+from sidestep.audit.concealed import Concealed, commitment
+from sidestep.audit.evidence import Evidence, Group, Share
+from sidestep.audit.redact import KEPT, Redaction
+from sidestep.audit.scrub import Scrub
+from sidestep.cli.main import cli, main
+from sidestep.errors import BadRecords, SidestepError
+from sidestep.rng import image_seed
+from sidestep.runs import records
+from sidestep.runs.records import Record
+
+replace = msgspec.structs.replace
+SECRET_PATH = "/data/ilse.vogt/private scans/box"
+UNSAMPLED = "a prompt that only the settings hold"
+
+
+def full() -> Evidence:
+    """Evidence whose free text repeats captions, paths and people, as sentences may."""
+    whole = evidence()
+    caption, path = whole.findings[0].training.caption, whole.findings[3].training.path
+    tried = replace(
+        whole.tried[2],
+        settings={"anchors": [UNSAMPLED], "mode": "words"},
+        label=f"anchored to {UNSAMPLED}",
+        unfit=f"the prompt {caption!r} is too long for it",
+    )
+    return replace(
+        changed(
+            whole,
+            scope={
+                "command": f"sidestep audit '{SECRET_PATH}/model' --images {SECRET_PATH[:16]}/x",
+                "context": "asked by ilse.vogt@lab-17.example of the press office",
+            },
+            training={
+                "source": "C:\\Users\\Ilse\\scans",
+                "unreadable": {f"{SECRET_PATH}/a.png is cut": 3, f"{SECRET_PATH}/b.png is cut": 4},
+            },
+            prompts={"source": f"file:///srv/ilse/{path}"},
+            verdict={"reasons": (f"“{caption}” came back, from {path}.",)},
+        ),
+        tried=(*whole.tried[:2], tried, *whole.tried[3:]),
+    )
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    from sidestep.audit.bundle import seal
+
+    folder = write(tmp_path / "audit", full())
+    seal(folder)
+    return folder
+
+
+def redact(bundle: Path, mode: str) -> Path:
+    out = bundle.parent / mode
+    args = ["redact", str(bundle), "--mode", mode, "--out", str(out)]
+    cli.main(args, standalone_mode=False, obj={})
+    return out
+
+
+def everything(folder: Path) -> bytes:
+    """The bytes of an edition, names of files and inlined pictures included."""
+    parts = []
+    for path in sorted(folder.rglob("*")):
+        parts.append(path.relative_to(folder).as_posix().encode())
+        if path.is_file():
+            data = path.read_bytes()
+            parts += [data, *map(base64.b64decode, re.findall(rb"base64,([\w+/=]+)", data))]
+    return b"\n".join(parts)
+
+
+def secrets(whole: Evidence, mode: str) -> set[str]:
+    """What the edition must not hold."""
+    training = [f.training for f in whole.findings]
+    found = {x for t in training for x in (t.path, Path(t.path).name, t.id, t.sha256)}
+    found |= {"/data/ilse", "ilse.vogt", "private scans", "Users", "/srv/ilse", "lab-17"}
+    if mode == "hashes":
+        found |= {str(t.caption) for t in training} | {UNSAMPLED, whole.prompts.sha256}
+        found |= {str(x.seed) for f in whole.findings for x in f.exhibits}
+    return found
+
+
+@pytest.mark.parametrize("mode", ["blur", "hashes"])
+def test_nothing_concealed_is_left_in_any_file(mode, bundle):
+    whole = Evidence.read(bundle)
+    data = everything(redact(bundle, mode))
+    left = {s for s in secrets(whole, mode) if s.encode() in data}
+    # JSON and HTML may write a letter or a quote in another way.
+    folded = data.decode("utf-8", "ignore").encode("ascii", "ignore").lower()
+    left |= {
+        s for s in secrets(whole, mode)
+        if s.encode("ascii", "ignore").lower() in folded and s.lower() != "users"
+    }  # fmt: skip
+    assert left == set()
+    # A token is no plain hash of what it stands for.
+    for word in secrets(whole, mode):
+        assert hashlib.sha256(word.encode()).hexdigest().encode() not in data
+        assert hashlib.sha256(word.encode()).hexdigest()[:24].encode() not in data
+    assert whole.scope.auditor.encode() in data
+    assert whole.verdict.state.encode() in data
+
+
+@pytest.mark.parametrize("mode", ["blur", "hashes"])
+def test_no_picture_of_the_bundle_is_left(mode, bundle):
+    before = {p.read_bytes() for p in bundle.rglob("*.png")}
+    out = redact(bundle, mode)
+    data = everything(out)
+    # A PNG's pixels are one compressed stream; its first bytes would already give it away.
+    for picture in before:
+        start = picture.index(b"IDAT") + 4
+        assert picture[start : start + 48] not in data
+    shown = re.findall(r"data:image/\w+;base64,([\w+/=]+)", (out / "report.html").read_text())
+    files = [p.read_bytes() for p in out.rglob("*.png")]
+    if mode == "hashes":
+        assert not shown
+        assert not files
+        return
+    assert len(files) == len(before)
+    for one in [*map(base64.b64decode, shown), *files]:
+        image = Image.open(io.BytesIO(one))
+        assert np.asarray(image).size <= NUMBERS
+        assert not image.info
+        assert set(np.unique(image)) <= {255 * k // (LEVELS - 1) for k in range(LEVELS)}
+
+
+def test_blurred_pictures_carry_no_more_numbers_than_stated():
+    assert NUMBERS == 108
+    r = np.random.default_rng(0)
+    for width, height in ((512, 512), (512, 96), (7, 900), (1, 1), (3, 5)):
+        image = Image.fromarray(r.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        small = np.asarray(blurred(image))
+        assert small.size <= NUMBERS
+        assert max(small.shape[:2]) == SIDE
+        assert len(np.unique(small)) <= LEVELS
+
+
+def test_a_blurred_picture_is_the_mean_colour_of_its_blocks():
+    pixels = np.random.default_rng(1).integers(0, 256, (60, 60, 3), dtype=np.uint8)
+    mean = pixels.reshape(6, 10, 6, 10, 3).mean(axis=(1, 3))
+    small = np.asarray(blurred(Image.fromarray(pixels)), dtype=int)
+    # Rounded down to one of 16 levels, each 16 values wide and shown as a multiple of 17. Pillow
+    # rounds the means of rows and then those of columns, by half a value each.
+    assert (small % 17 == 0).all()
+    assert (np.abs(mean - (small // 17 * 16 + 8)) <= 8 + 1).all()
+    assert len(np.unique(small)) > 2
+
+
+def test_two_pictures_that_only_differ_in_detail_blur_alike():
+    flat = np.full((120, 120, 3), 120, dtype=np.uint8)
+    fine = flat.copy()
+    fine[::2], fine[1::2] = 90, 150
+    assert blurred(Image.fromarray(flat)).tobytes() == blurred(Image.fromarray(fine)).tobytes()
+
+
+@pytest.mark.parametrize("mode", ["blur", "hashes"])
+def test_every_number_stays_and_the_full_bundle_is_named(mode, bundle):
+    sums = hashlib.sha256((bundle / "SHA256SUMS").read_bytes()).hexdigest()
+    whole, edition = Evidence.read(bundle), Evidence.read(redact(bundle, mode))
+    assert edition.edition is not None
+    assert (edition.edition.mode, edition.edition.full) == (mode, sums)
+    assert edition.verdict.share == whole.verdict.share
+    assert [g.share for g in edition.results.prompts] == [g.share for g in whole.results.prompts]
+    assert edition.results.kinds == whole.results.kinds
+    assert edition.search == whole.search
+    assert edition.versions == whole.versions
+    assert edition.training.levels == whole.training.levels
+    assert sum(edition.training.unreadable.values()) == 7
+    for one, was in zip(edition.findings, whole.findings, strict=True):
+        assert (one.similarity, one.confirmed, one.local) == (
+            was.similarity, was.confirmed, was.local,
+        )  # fmt: skip
+        assert one.training.times == was.training.times
+    assert f"Redacted edition ({mode})" in (bundle.parent / mode / "report.html").read_text()
+    assert sums in (bundle.parent / mode / "report.html").read_text()
+
+
+@pytest.mark.parametrize("mode", ["blur", "hashes"])
+def test_records_are_redacted_alike_and_can_be_read(mode, bundle):
+    out = redact(bundle, mode)
+    before = records.read(bundle / "records/observed.jsonl")
+    after = records.read(out / "records/observed.jsonl")
+    edition = Evidence.read(out)
+    ids, prompts = {}, {}
+    for was, row in zip(before, after, strict=True):
+        assert (row.copy, row.similarity, row.draw) == (was.copy, was.similarity, was.draw)
+        assert row.nearest_image is None
+        assert ids.setdefault(was.nearest, row.nearest) == row.nearest
+        assert prompts.setdefault(was.prompt, row.prompt) == row.prompt
+        assert (row.seed is None) == (mode == "hashes")
+    assert set(ids.values()) == {f.training.id for f in edition.findings}
+    assert set(prompts.values()) == {f.prompts[0].name for f in edition.findings}
+    assert len(set(ids.values())) == len(set(prompts.values())) == len(edition.findings)
+
+
+def test_every_field_of_a_record_has_been_thought_of():
+    names = {f.name for f in fields(Record)}
+    assert names == {*KEPT, "prompt", "seed", "nearest", "nearest_image"}
+
+
+def test_every_text_of_the_evidence_is_concealed_or_known_to_be_harmless():
+    """A new field that holds text stays in an edition only if it is entered here."""
+    whole = evidence()
+    paths = {}
+
+    def mark(value, path):
+        match value:
+            case str() if not path.endswith((".state", ".auditor")) and ".records" not in path:
+                paths[f"/secret/{len(paths)}/x"] = path
+                return f"/secret/{len(paths) - 1}/x"
+            case dict():
+                return {k: mark(v, f"{path}.{k}") for k, v in value.items()}
+            case list() | tuple():
+                return [mark(v, path) for v in value]
+            case _:
+                return value
+
+    marked = msgspec.convert(mark(msgspec.to_builtins(whole), ""), Evidence)
+    done = Redaction("blur", marked).evidence(marked, sha(9))
+    left = done.to_bytes().decode()
+    assert {paths[m] for m in paths if f'"{m}"' in left} == set()
+
+
+def test_a_token_opens_with_its_line_alone(bundle):
+    out = redact(bundle, "hashes")
+    file = out.with_name("hashes.openings.jsonl")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600 or sys.platform == "win32"
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    by_token = {row["token"]: row for row in rows}
+    for one, was in zip(Evidence.read(out).findings, full().findings, strict=True):
+        row = by_token[one.training.caption]
+        assert row["word"] == was.training.caption
+        opened = hashlib.sha256(bytes.fromhex(row["nonce"]) + row["word"].encode()).hexdigest()
+        assert opened == one.training.caption
+    assert len({row["nonce"] for row in rows}) == len(rows)
+    assert not list(out.rglob("*openings*"))
+
+
+def test_tokens_are_the_same_within_an_edition_and_differ_between_two():
+    one, other = Concealed(), Concealed()
+    assert one.token("a fox") == one.token("a fox") != one.token("a fo")
+    assert one.token("a fox") != other.token("a fox")
+    # What stands on the border of nonce and word cannot be moved: the nonce has a fixed length.
+    assert commitment(b"\0" * 32, "ab") != commitment(b"\0" * 31 + b"a", "b")
+
+
+def test_seeds_would_give_prompts_away():
+    """Why `hashes` leaves them out: a guess of the prompt can be checked against its seed."""
+    seed = image_seed(11, "portrait of Dr Ilse Vogt", 0)
+    guesses = ["a fox", "portrait of Dr Ilse Vogt", "an owl"]
+    assert [g for g in guesses if image_seed(11, g, 0) == seed] == [guesses[1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("see /data/anna/a.png, then", "see [path], then"),
+        ("--images=/srv/x/y --out ~/z", "--images=[path] --out [path]"),
+        ("'/mnt/My Pictures/a b.png' is cut", "'[path]' is cut"),
+        (r"C:\Users\Anna\x and \\host\share\y", "[path] and [path]"),
+        ("file:///tmp/a.png", "[path]"),
+        ("anna@box-3:/data/a", "[account]:[path]"),
+        ("https://github.com/a/b?token=abc#d", "https://github.com/a/b"),
+        ("3/n and on/off, scans/a.png, -1 / 2", "3/n and on/off, scans/a.png, -1 / 2"),
+        ("a word of a sentence", "a [withheld] of a sentence"),
+        ("words stay", "words stay"),
+    ],
+)
+def test_what_is_taken_out_of_text(text, left):
+    assert Scrub(["word"]).text(text) == left
+
+
+def test_names_of_machine_and_user_are_taken_out(monkeypatch):
+    monkeypatch.setattr("socket.gethostname", lambda: "ward-7.clinic.example")
+    monkeypatch.setattr("getpass.getuser", lambda: "okafor")
+    scrub = Scrub([])
+    assert scrub.text("by okafor on ward-7, okafors") == "by [user] on [host], okafors"
+
+
+@pytest.mark.parametrize("caption", ["finding", "caption", "target", "state", "observed", "hashes"])
+def test_a_caption_that_is_a_word_of_the_form_breaks_nothing(caption, tmp_path):
+    from sidestep.audit.bundle import seal
+
+    one = finding(0)
+    one = replace(
+        one, training=replace(one.training, caption=caption),
+        prompts=(Group(name=caption, share=Share.count(1, 4)),),
+        exhibits=tuple(replace(x, prompt=caption) for x in one.exhibits),
+    )  # fmt: skip
+    folder = write(tmp_path / "audit", replace(evidence(), findings=(one,)))
+    seal(folder)
+    edition = Evidence.read(redact(folder, "hashes"))
+    assert edition.verdict.state == "finding"
+    assert edition.findings[0].training.caption != caption
+
+
+def test_an_edition_is_sealed_last(bundle):
+    out = redact(bundle, "blur")
+    listed = (out / "SHA256SUMS").read_text()
+    for name in ("audit.json", "report.html", "records/observed.jsonl"):
+        assert f"{hashlib.sha256((out / name).read_bytes()).hexdigest()}  {name}" in listed
+
+
+def test_the_full_bundle_is_left_as_it_was(bundle):
+    before = everything(bundle)
+    redact(bundle, "hashes")
+    assert everything(bundle) == before
+
+
+def test_refusals(bundle, tmp_path):
+    out = redact(bundle, "blur")
+    with pytest.raises(SidestepError, match="is not empty"):
+        redact(bundle, "blur")
+    for path in (out, *out.rglob("*")):
+        if path.is_file():
+            path.unlink()
+    with pytest.raises(SidestepError, match="is not empty"):  # folders count too
+        redact(bundle, "blur")
+    args = ["--mode", "blur", "--out"]
+    assert main(["redact", str(bundle), *args, str(bundle / "inside")]) == 2
+    assert not (bundle / "inside").exists()
+    edition = redact(bundle, "hashes")
+    with pytest.raises(BadRecords, match="is a redacted edition already"):
+        cli.main(
+            ["redact", str(edition), *args, str(tmp_path / "again")], standalone_mode=False, obj={}
+        )
+    assert not (tmp_path / "again").exists()
+    (bundle / "SHA256SUMS").unlink()
+    with pytest.raises(BadRecords, match="has no SHA256SUMS"):
+        cli.main(
+            ["redact", str(bundle), *args, str(tmp_path / "new")], standalone_mode=False, obj={}
+        )
+
+
+def test_openings_of_an_earlier_edition_are_never_written_over(bundle):
+    kept = bundle.parent / "blur.openings.jsonl"
+    kept.write_text("earlier\n")
+    with pytest.raises(SidestepError, match="opens an earlier edition"):
+        redact(bundle, "blur")
+    assert kept.read_text() == "earlier\n"
