@@ -107,7 +107,7 @@ def test_verbatim_and_template_prompts_and_those_without_a_reference_are_told_ap
     (tmp_path / "gt_images/111/0.png").write_bytes(b"no picture")
     ready = open_scenario(stand_ins.small("s4"), tmp_path)
     assert [one.own for one in ready.score.prompts.values()] == [(0,), (1,), ()]
-    assert ready.score.references.ids == ["111/1.png", "222/0.png"]
+    assert ready.score.training.ids == ["111/1.png", "222/0.png"]
     data = ready.header["data"]
     assert data["unreadable"] == 1 and data["unreadable_files"][0]["file"] == "111/0.png"
 

@@ -50,7 +50,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, loads: list[dict[str, Any]]) -> list[
             for how in rules for prompt in prompts for draw in range(more["draws"])
         ]  # fmt: skip
 
-    def load(path: Path, **more: Any) -> Words:
+    def load(path: Path, device: str = "cpu", **more: Any) -> Words:
         loads.append(dict(more, path=path))
         return Words()
 

@@ -1,8 +1,11 @@
 """`sidestep verify`, as a user types it."""
 
 import json
+import re
+import shutil
 
 import pytest
+from reference import toy_audit
 
 from sidestep.audit.bundle import seal
 from sidestep.cli.main import cli, main
@@ -10,18 +13,28 @@ from sidestep.cli.main import cli, main
 pytest.importorskip("rfc8785")
 
 
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory):
+    out = tmp_path_factory.mktemp("audit")
+    toy_audit.run(out)
+    shutil.rmtree(out / "work")
+    return out
+
+
 @pytest.fixture
-def sealed(tmp_path):
-    for name in ("records.jsonl", "report.html"):
-        (tmp_path / name).write_text(name)
-    (tmp_path / "audit.json").write_text('{"images":0}')
-    return tmp_path, seal(tmp_path)
+def sealed(audited, tmp_path):
+    shutil.copytree(audited, tmp_path / "bundle")
+    return tmp_path / "bundle", seal(tmp_path / "bundle")
+
+
+def many(folder):
+    return sum(p.is_file() for p in folder.rglob("*")) - 1
 
 
 def test_a_bundle_that_holds_is_one_line(sealed, capsys):
     folder, number = sealed
     assert main(["verify", str(folder), "--expect", number]) == 0
-    assert capsys.readouterr().out == f"3 files as they were sealed, hash {number}\n"
+    assert capsys.readouterr().out == f"{many(folder)} files as they were sealed, hash {number}\n"
     assert cli.main(["verify", str(folder)], standalone_mode=False, obj={}) == 0
     assert main(["verify", str(folder), "--json"]) == 0
     capsys.readouterr()
@@ -33,21 +46,41 @@ def test_a_bundle_that_holds_is_one_line(sealed, capsys):
 def test_json_has_every_fact(sealed, capsys):
     folder, number = sealed
     assert main(["verify", str(folder), "--expect", number, "--json"]) == 0
+    size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
     assert json.loads(capsys.readouterr().out) == {
-        "holds": True, "hash": number, "expected": number, "files": 3, "bytes": 36,
-        "problems": [], "not_covered": [],
+        "holds": True, "hash": number, "expected": number, "files": many(folder),
+        "bytes": size - (folder / "SHA256SUMS").stat().st_size, "problems": [], "not_covered": [],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('"copies":24', '"copies":23', "by kind"),
+        ('"state":"finding"', '"state":"pass"', "its records say finding"),
+        (r'"threshold":0\.\d+', '"threshold":0.25', "calibrated threshold"),
+    ],
+)
+def test_numbers_that_do_not_follow_from_the_records(sealed, capsys, old, new, says):
+    """Somebody changed a number and sealed the bundle again: the hashes fit, the count does not."""
+    folder, _ = sealed
+    text = (folder / "audit.json").read_text()
+    assert re.search(old, text)
+    (folder / "audit.json").write_text(re.sub(old, new, text))
+    seal(folder)
+    assert main(["verify", str(folder)]) == 1
+    assert says in capsys.readouterr().out
 
 
 def test_findings_are_a_sentence_each_and_exit_with_1(sealed, capsys):
     folder, _ = sealed
     (folder / "report.html").write_text("other")
-    (folder / "records.jsonl").unlink()
+    (folder / "records/tried.jsonl").unlink()
     assert main(["verify", str(folder), "--expect", "0" * 64]) == 1
     shown = capsys.readouterr()
     first, second, third = shown.out.splitlines()
     assert "was expected" in first and not shown.err
-    assert second == "'records.jsonl' is missing."
+    assert second == "'records/tried.jsonl' is missing."
     assert third.startswith("'report.html' was changed")
     assert main(["verify", str(folder), "--json"]) == 1
     assert len(json.loads(capsys.readouterr().out)["problems"]) == 2

@@ -72,6 +72,12 @@ class StableDiffusion:
         self.max_tokens = int(pipe.tokenizer.model_max_length)
 
     @property
+    def resolution(self) -> tuple[int, int]:
+        """Width and height of its pictures in pixels."""
+        factor = int(self.pipe.vae_scale_factor)
+        return self.latent_shape[2] * factor, self.latent_shape[1] * factor
+
+    @property
     def name(self) -> str:
         """The last part of the folder or Hub id it was loaded from; empty if it was built."""
         return Path(self.pipe.name_or_path or "").name
@@ -183,3 +189,16 @@ class StableDiffusion:
         pixels = ((image / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
         result: NDArray[np.uint8] = pixels.permute(0, 2, 3, 1).cpu().numpy()
         return result
+
+    @torch.no_grad()
+    def reconstruct(self, images: NDArray[np.uint8], batch: int = 16) -> NDArray[np.uint8]:
+        """Pictures (B, H, W, 3) RGB as the autoencoder leaves them, of the model's resolution."""
+        vae, (wide, high) = self.pipe.vae, self.resolution
+        parts = []
+        for first in range(0, len(images), batch):
+            x = torch.from_numpy(images[first : first + batch]).permute(0, 3, 1, 2).float()
+            x = torch.nn.functional.interpolate(x, (high, wide), mode="bilinear", antialias=True)
+            given = (x / 127.5 - 1).to(device=self.device, dtype=vae.dtype)
+            latents = vae.encode(given).latent_dist.mode()
+            parts.append(self.decode(latents * vae.config.scaling_factor))
+        return np.concatenate(parts)

@@ -21,7 +21,7 @@ from sidestep.audit import canonical, sums
 from sidestep.errors import BadBundle, SidestepError
 
 AUDIT = "audit.json"
-NEEDED = (AUDIT, "records.jsonl", "report.html")
+NEEDED = (AUDIT, "report.html")
 LARGEST = 64 * 2**20  # bytes of audit.json: summaries, while pictures have lines of records
 
 # Counts numbers of a bundle again from its records; a sentence for each that does not follow.

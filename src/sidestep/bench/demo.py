@@ -109,15 +109,19 @@ def embedded_scorer(
     control = np.stack([p.pixels for p in held_out])
     found = calibrations(references, control, rate=0.01)
     report("caption prototypes", 0, 1)
-    typical = pictures.background_pictures()[::2]
-    rows = features(np.stack([p.pixels for p in typical]))
-    prototypes = Prototypes(rows, [p.concept for p in typical])
+    known = prototypes()
     about = {
         "calibration": [c.to_dict() for c in found],
-        "agreement_ceiling": ceiling(prototypes, control, [p.concept for p in held_out]),
+        "agreement_ceiling": ceiling(known, control, [p.concept for p in held_out]),
     }
     report("caption prototypes", 1, 1)
-    return Scorer(references, found[0].threshold, asked(), prototypes), about
+    return Scorer(references, found[0].threshold, asked(), known), about
+
+
+def prototypes() -> Prototypes:
+    """What each concept looks like, from half of the background pictures: every drawing is in."""
+    typical = pictures.background_pictures()[::2]
+    return Prototypes(features(np.stack([p.pixels for p in typical])), [p.concept for p in typical])
 
 
 def run_demo(

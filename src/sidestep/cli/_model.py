@@ -26,13 +26,17 @@ class Chosen(NamedTuple):
     def _lora(self) -> str:
         return f"{self.lora}" + ("" if self.lora_scale == 1 else f" x {self.lora_scale:g}")
 
-    def load(self) -> "StableDiffusion":
+    def base(self) -> "Chosen":
+        """The model without the LoRA."""
+        return Chosen(self.source, None, 1.0)
+
+    def load(self, device: str = "cpu") -> "StableDiffusion":
         """Load it; raises what `sidestep.adapters.stable_diffusion.load` raises."""
         from sidestep.adapters import stable_diffusion
         from sidestep.models import embedded
 
         folder = embedded.folder() if self.source == "embedded" else Path(self.source)
-        return stable_diffusion.load(folder, lora=self.lora, lora_scale=self.lora_scale)
+        return stable_diffusion.load(folder, device, lora=self.lora, lora_scale=self.lora_scale)
 
 
 def model_options(command: Callable[..., None]) -> Callable[..., None]:

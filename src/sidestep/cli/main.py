@@ -20,6 +20,7 @@ COMMANDS = {
     "demo": "Show a model that copies its training pictures, and guidance that stops it.",
     "sample": "Sample pictures from a model with a guidance rule.",
     "bench": "Compare methods on the paper's scenarios, or on one that needs no data.",
+    "audit": "Audit a model against its training pictures: a verdict, a report, what helps.",
     "index": "Index training pictures, so that copies of them can be searched for.",
     "hold-out": "Set pictures apart before training, to calibrate an audit with later.",
     "search": "Find the training pictures nearest to given ones, exactly.",
@@ -37,6 +38,7 @@ Exit codes:
   0    done
   1    done, and the answer is no: not ready, or a finding
   2    error: wrong usage, or a problem that the sentence on stderr explains
+  3    done, and the answer is open: an audit that is inconclusive
   130  stopped with Ctrl-C; the sentence on stderr says what is kept
 """
 

@@ -1,7 +1,6 @@
 """`sidestep sample`: pictures from a model folder with one guidance rule."""
 
 import inspect
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sidestep import registry
+from sidestep.cli._methods import one_of, several_of
 from sidestep.cli._model import Chosen, model_options
 from sidestep.cli._output import (
     Column,
@@ -33,14 +33,6 @@ ROWS_SHOWN = 40
 RULES: tuple[registry.Kind, ...] = ("rule", "sampler")
 
 
-def rule_name(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """Check the name of a rule; a typo is answered with the nearest names."""
-    try:
-        return registry.get(value, *RULES).name
-    except SidestepError as error:
-        raise click.BadParameter(str(error), ctx, param) from None
-
-
 def time_or_none(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> float | str | None:
@@ -55,36 +47,6 @@ def time_or_none(
         ) from None
 
 
-def mitigations(
-    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
-) -> list[dict[str, Any]]:
-    """Read `NAME` or `NAME:key=value,key=value`; numbers become numbers."""
-    read = []
-    for value in values:
-        name, _, rest = value.partition(":")
-        pairs = [pair.partition("=") for pair in rest.split(",")] if rest else []
-        if any(not key or not equals for key, equals, _ in pairs):
-            raise click.BadParameter(
-                f"{value!r} has a setting without a value; write NAME:key=value,key=value",
-                ctx,
-                param,
-            )
-        try:
-            registry.get(name, "mitigation")
-        except SidestepError as error:
-            raise click.BadParameter(str(error), ctx, param) from None
-        read.append({"name": name, **{key: number(text) for key, _, text in pairs}})
-    return read
-
-
-def number(text: str) -> Any:
-    """What a setting's text stands for: JSON where it is JSON, the text itself elsewhere."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
-
-
 def rule_names() -> list[str]:
     """What `--rule` takes."""
     return [e.name for e in registry.entries(*RULES)]
@@ -95,11 +57,12 @@ def rule_names() -> list[str]:
 @click.argument("prompts", metavar="PROMPT...", nargs=-1, required=True)
 @click.option(
     "--rule",
-    metavar="NAME",
-    callback=rule_name,
+    metavar="NAME[:key=value,...]",
+    callback=one_of(*RULES),
     default="dynamic",
     show_default=True,
-    help="constant, static, dynamic, interval or probe; see `sidestep methods`.",
+    help="constant, static, dynamic, interval or probe; see `sidestep methods`. Its settings may "
+    "also be given by the options below.",
 )
 @click.option(
     "--before",
@@ -160,7 +123,7 @@ def rule_names() -> list[str]:
 @click.option(
     "--mitigation",
     "mitigations",
-    callback=mitigations,
+    callback=several_of("mitigation"),
     multiple=True,
     metavar="NAME[:key=value,...]",
     help="Change the run beside its rule; may be given several times. See `sidestep methods`.",
@@ -202,7 +165,7 @@ def rule_names() -> list[str]:
 def command(
     model: Chosen,
     prompts: tuple[str, ...],
-    rule: str,
+    rule: dict[str, Any],
     mitigations: list[dict[str, Any]],
     steps: int,
     finer: int | None,
@@ -224,7 +187,8 @@ def command(
     from sidestep.runs.generate import method
     from sidestep.runs.run import run
 
-    how = method(rule, mitigations=mitigations, **settings(rule, options))
+    given = settings(rule["name"], options)
+    how = method(**{**rule, **given}, mitigations=mitigations)
     out = out or _free(Path("out"))
     if (out / "records.jsonl").exists():
         raise SidestepError(

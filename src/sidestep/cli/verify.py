@@ -25,8 +25,9 @@ def command(ctx: click.Context, folder: Path, expect: str | None, as_json: bool)
     0 if all is as it was sealed, and with 1 and a sentence for each finding if not.
     """
     from sidestep.audit.bundle import check
+    from sidestep.audit.recount import recount
 
-    found = check(folder, expect)
+    found = check(folder, expect, [recount])
     if as_json:
         print_json(
             {

@@ -21,12 +21,39 @@ Images = NDArray[np.uint8]
 CHUNK = 256  # training pictures in memory at once
 
 
+class Training(Protocol):
+    """Training pictures to compare with; the first recipe decides what is a copy."""
+
+    @property
+    def recipes(self) -> tuple[Recipe, ...]:
+        """How pictures are compared."""
+        ...
+
+    def nearest(self, recipe: Recipe, rows: Vectors) -> tuple[list[str], list[float]]:
+        """Ids and similarities of the training pictures nearest to (N, D) features."""
+        ...
+
+    def closest(self, recipe: Recipe, row: Vectors, own: Sequence[int]) -> float:
+        """The highest similarity of a feature (D,) to those training pictures, by row."""
+        ...
+
+
 class References(NamedTuple):
-    """Training pictures as the recipes see them; the first recipe decides what is a copy."""
+    """Training pictures as the recipes see them, in memory."""
 
     recipes: tuple[Recipe, ...]
     ids: list[str]
     vectors: dict[str, Vectors]  # by recipe, rows as in `ids`
+
+    def nearest(self, recipe: Recipe, rows: Vectors) -> tuple[list[str], list[float]]:
+        """Ids and similarities of the training pictures nearest to (N, D) features."""
+        top, index = nearest(rows, self.vectors[recipe.name])
+        return [self.ids[int(i)] for i in index[:, 0]], [float(s) for s in top[:, 0]]
+
+    def closest(self, recipe: Recipe, row: Vectors, own: Sequence[int]) -> float:
+        """The highest similarity of a feature (D,) to those training pictures, by row."""
+        top, _ = nearest(row[None], self.vectors[recipe.name][list(own)])
+        return float(top[0, 0])
 
 
 def embed(
@@ -81,7 +108,7 @@ class Scorer:
     or for a prompt whose concept is not known, the agreement of a record stays None.
     """
 
-    references: References
+    training: Training
     threshold: float
     prompts: Mapping[str, Asked] = field(default_factory=dict)
     prototypes: Prototypes | None = None
@@ -89,28 +116,30 @@ class Scorer:
 
     def __call__(self, records: list[Record], images: Images) -> list[Record]:
         """The records with their scores filled in; row i shows images[i]."""
-        recipes, ids, vectors = self.references
-        embedded = {r.name: r.embed(images) for r in recipes}
-        found = {name: nearest(rows, vectors[name]) for name, rows in embedded.items()}
+        embedded = {r: r.embed(images) for r in self.training.recipes}
+        found = {r: self.training.nearest(r, rows) for r, rows in embedded.items()}
         asked = [self.prompts.get(r.prompt, Asked()) for r in records]
         prompts = [r.prompt for r in records]
         texts = {t.name: t.score(images, prompts) for t in self.texts}
-        decide = recipes[0].name
-        top, index = found[decide]
+        decide = self.training.recipes[0]
+        ids, top = found[decide]
         apart = _spread_by_prompt(records, embedded[decide])
         places = self._places(images, asked)
         return [
             replace(
                 record,
                 form=one.form,
-                nearest=ids[int(index[i, 0])],
-                similarity={name: float(best[i, 0]) for name, (best, _) in found.items()},
-                own={n: _closest(rows[i], vectors[n], one.own) for n, rows in embedded.items()}
+                nearest=ids[i],
+                similarity={r.name: best[i] for r, (_, best) in found.items()},
+                own={
+                    r.name: self.training.closest(r, rows[i], one.own)
+                    for r, rows in embedded.items()
+                }
                 if one.own
                 else None,
-                recipe=decide,
+                recipe=decide.name,
                 threshold=self.threshold,
-                copy=float(top[i, 0]) > self.threshold,
+                copy=top[i] > self.threshold,
                 agreement=places[i],
                 text={name: float(values[i]) for name, values in texts.items()},
                 spread=apart[i],
@@ -127,11 +156,6 @@ class Scorer:
             for i, place in zip(rows, places, strict=True):
                 result[i] = int(place)
         return result
-
-
-def _closest(row: Vectors, references: Vectors, own: Sequence[int]) -> float:
-    top, _ = nearest(row[None], references[list(own)])
-    return float(top[0, 0])
 
 
 def calibrations(references: References, control: Images, rate: float) -> list[Calibration]:

@@ -1,0 +1,188 @@
+"""The evidence put together: every fact under its name."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sidestep.audit.evidence import (
+    Evidence,
+    Finding,
+    ModelFacts,
+    Positive,
+    PromptFacts,
+    Results,
+    Scope,
+    SearchFacts,
+    Share,
+    TrainingFacts,
+    Verdict,
+)
+from sidestep.audit.index import Index
+from sidestep.audit.near_duplicates import levels
+from sidestep.audit.prompts import Caption, digest
+from sidestep.audit.remedy import Remedy
+from sidestep.audit.request import Material, Request, Subject
+from sidestep.audit.spelling import options
+from sidestep.runs.header import settings_of_run
+from sidestep.runs.records import Record
+from sidestep.similarity.calibration import Calibration
+
+SAMPLER = "DPM-Solver++ 2M"  # of the runs of this package
+LIMITS = (
+    "This is evidence of resistance to the attacks that were run, no certificate: other prompts, "
+    "seeds, settings or attacks may give pictures back that these did not.",
+    "A copy is what passes the calibrated threshold of one similarity. It says that a picture is "
+    "closer to a training picture than chance makes pictures, and nothing about law.",
+    "Pictures of one prompt resemble each other, so intervals over pictures are somewhat narrow.",
+    "Nothing is said of training pictures whose captions were not sampled.",
+)
+NOT_TESTED = (
+    "membership inference: whether a picture was in the training set without coming back",
+    "attacks that optimise prompts, embeddings or first noise",
+    "other samplers, resolutions, image-to-image, inpainting, control networks",
+    "fine-tuning of the model to bring pictures back",
+)
+NO_PARTS = "parts of training pictures inside of others (a logo, a face)"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the steps of an audit found out before any verdict."""
+
+    subject: Subject
+    material: Material
+    request: Request
+    index: Index
+    times: NDArray[np.int64]
+    duplicate: float
+    captions: Sequence[Caption]  # sampled
+    known: Sequence[Caption]  # of the training set
+    calibration: Calibration
+    positives: tuple[Positive, ...]
+    negative: Share | None
+
+
+def state(
+    facts: Facts,
+    *,
+    created: str,
+    command: str,
+    verdict: Verdict,
+    results: Results,
+    findings: tuple[Finding, ...],
+    remedy: Remedy,
+    agreement: str | None,
+    records: Mapping[str, Sequence[Record]],
+) -> Evidence:
+    """The evidence of an audit."""
+    versions = settings_of_run()["versions"]
+    return Evidence(
+        scope=_scope(facts, created, command, versions),
+        verdict=verdict,
+        limits=LIMITS,
+        model=_model(facts),
+        training=_training(facts),
+        prompts=_prompts(facts),
+        search=_search(facts),
+        results=results,
+        findings=findings,
+        tried=remedy.tried,
+        recommendation=remedy.recommendation,
+        agreement=agreement,
+        records={part: f"records/{part}.jsonl" for part in records},
+        versions=versions,
+    )
+
+
+def _scope(facts: Facts, created: str, command: str, versions: Mapping[str, str]) -> Scope:
+    ask = facts.request
+    tested = [f"{facts.material.prompts_source}: {len(facts.captions)}, {ask.draws} pictures each"]
+    if ask.ordinary:
+        tested.append(f"ordinary prompts ({facts.material.ordinary_source})")
+    if ask.empty:
+        tested.append("no prompt at all")
+    return Scope(
+        question=ask.question,
+        context=ask.context,
+        auditor=ask.auditor,
+        created=created,
+        tool=f"sidestep {versions['sidestep']}",
+        command=command,
+        tested=tuple(tested),
+        not_tested=(NO_PARTS, *NOT_TESTED),
+    )
+
+
+def _model(facts: Facts) -> ModelFacts:
+    subject, ask = facts.subject, facts.request
+    return ModelFacts(
+        name=subject.name,
+        sha256=subject.model.fingerprint,
+        lora=subject.lora,
+        method=options(subject.method),
+        settings={"name": subject.method.name, **subject.method.settings},
+        steps=ask.steps,
+        scale=subject.method.scale,
+        sampler=SAMPLER,
+        resolution=subject.model.resolution,
+        precision="float32",
+    )
+
+
+def _training(facts: Facts) -> TrainingFacts:
+    reasons = dict[str, int]()
+    total = 0
+    for picture in facts.index.pictures():
+        total += 1
+        if picture.status != "ok":
+            reasons[picture.reason] = reasons.get(picture.reason, 0) + 1
+    return TrainingFacts(
+        source=facts.material.source,
+        pictures=total,
+        readable=len(facts.index.ids),
+        unreadable=reasons,
+        index_sha256=facts.index.hash,
+        duplicate_similarity=facts.duplicate,
+        levels=levels(facts.times),
+    )
+
+
+def _prompts(facts: Facts) -> PromptFacts:
+    ask, material = facts.request, facts.material
+    sampled = [c.text for c in facts.captions]
+    every = len(material.prompts) if material.prompts is not None else len(facts.known)
+    chosen = (
+        "all of them"
+        if len(sampled) == every
+        else f"{len(sampled)} of {every}: the most duplicated first, within a level by a hash"
+    )
+    return PromptFacts(
+        source=material.prompts_source,
+        sha256=digest(sampled),
+        captions=len(facts.known),
+        sampled=len(sampled),
+        chosen=chosen,
+        draws=ask.draws,
+        seed=ask.seed,
+        ordinary=min(ask.ordinary, len(material.ordinary)),
+        ordinary_source=material.ordinary_source,
+        empty=ask.empty,
+    )
+
+
+def _search(facts: Facts) -> SearchFacts:
+    settings: Any = facts.index.settings
+    return SearchFacts(
+        recipe=settings.recipe,
+        fingerprint=settings.fingerprint,
+        side=settings.side,
+        exact=True,
+        calibration=facts.calibration.to_dict(),
+        controls=facts.calibration.controls,
+        controls_source=facts.material.controls_source,
+        positives=facts.positives,
+        negative=facts.negative,
+    )

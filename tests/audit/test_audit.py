@@ -1,0 +1,227 @@
+"""Audits of a stand-in that memorizes six of twelve pictures: what is found, helps, repeats."""
+
+import errno
+import json
+import multiprocessing
+import os
+import random
+import signal
+import socket
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from reference import toy_audit
+from reference.toy_audit import MEMORIZED, REQUEST, Drawn, Toy
+
+from sidestep import files
+from sidestep.audit.evidence import Evidence
+from sidestep.audit.sums import NAME as SUMS
+from sidestep.errors import BadData, BadRecords, SidestepError
+from sidestep.runs.generate import method
+from sidestep.runs.records import read
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("audit") / "out"
+    toy_audit.run(out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def evidence(folder):
+    return Evidence.read(folder)
+
+
+def bundle(out):
+    """Every byte of a bundle, but for when it was begun."""
+    kept = {
+        p.relative_to(out).as_posix(): p.read_bytes()
+        for p in out.rglob("*")
+        if p.is_file() and "work" not in p.relative_to(out).parts and p.suffix != ".tmp"
+    }
+    about = json.loads(kept.pop("audit.json"))
+    del about["scope"]["created"]
+    kept.pop(SUMS)
+    return kept, about
+
+
+def test_what_is_memorized_is_found_and_nothing_else(evidence):
+    assert evidence.verdict.state == "finding"
+    assert {f.training.caption for f in evidence.findings} == {
+        f"picture {i}" for i in range(MEMORIZED)
+    }
+    for one in evidence.findings:
+        assert [g.name for g in one.prompts] == [one.training.caption]
+        assert one.prompts[0].share.copies == REQUEST.draws
+
+
+def test_controls_do_not_cry_wolf_and_the_search_can_see(evidence):
+    assert evidence.search.negative.copies == 0
+    assert evidence.search.positives[0].found.share == 1
+
+
+def test_counts_are_those_of_the_records(folder, evidence):
+    rows = read(folder / evidence.records["observed"])
+    for group, kind in zip(evidence.results.kinds, ("target", "ordinary", "other"), strict=True):
+        own = [r for r in rows if r.kind == kind]
+        assert (group.share.copies, group.share.of) == (sum(r.copy for r in own), len(own))
+    tried = read(folder / evidence.records["tried"])
+    for one in evidence.tried:
+        own = [r for r in tried if r.rule == one.label]
+        assert one.unfit or one.findings.copies == sum(r.copy for r in own)
+
+
+def test_what_helps_is_recommended_and_confirmed_on_new_seeds(folder, evidence):
+    best = evidence.recommendation
+    assert (best.name, best.settings["time"]) == ("static", 0.5) and best.holds
+    old = {r.seed for r in read(folder / evidence.records["observed"])}
+    new = read(folder / evidence.records["confirmed-1"])
+    assert not old & {r.seed for r in new}
+    assert best.confirmed.copies == sum(r.copy for r in new) == 0
+    assert all(f.confirmed.copies == 0 for f in evidence.findings)
+
+
+def test_what_does_not_fit_the_model_says_why(evidence):
+    (words,) = [t for t in evidence.tried if t.name == "random-words"]
+    assert words.unfit and words.findings is None
+
+
+def test_with_the_recommended_setting_it_passes(tmp_path):
+    request = replace(REQUEST, draws=12)
+    made = toy_audit.run(tmp_path, how=method("static", time=0.5), request=request)
+    # One of 144 is what chance gives: one in a hundred never-trained pictures passes.
+    assert made.verdict.state == "pass" and made.verdict.share.copies <= 1 and not made.tried
+
+
+def test_a_model_that_memorizes_nothing_passes(tmp_path):
+    made = toy_audit.run(tmp_path, model=Toy(memorized=0), request=replace(REQUEST, draws=12))
+    assert made.verdict.state == "pass" and made.recommendation is None
+
+
+def test_too_few_draws_are_inconclusive(tmp_path):
+    made = toy_audit.run(tmp_path, model=Toy(memorized=0), request=replace(REQUEST, draws=1))
+    assert made.verdict.state == "inconclusive" and "--draws" in made.verdict.settle[0]
+
+
+def test_batches_and_a_second_run_change_no_byte(folder, tmp_path):
+    before = bundle(folder)
+    toy_audit.run(folder)  # everything is there already
+    assert bundle(folder) == before
+    toy_audit.run(tmp_path, request=replace(REQUEST, batch=32))
+    assert bundle(tmp_path) == before
+
+
+def test_another_question_is_refused_and_leaves_the_first(folder):
+    before = bundle(folder)
+    for request in (replace(REQUEST, draws=5), replace(REQUEST, level=0.1)):
+        with pytest.raises(BadRecords, match="asked something else"):
+            toy_audit.run(folder, request=request)
+    with pytest.raises(BadRecords, match="setting"):
+        toy_audit.run(folder, how=method("static", time=0.5))
+    assert bundle(folder) == before
+
+
+def test_other_pictures_are_refused(folder, tmp_path):
+    toy_audit.run(tmp_path, request=replace(REQUEST, tries=("none",)))
+    with pytest.raises(SidestepError, match="other index"):
+        toy_audit.run(
+            tmp_path,
+            request=replace(REQUEST, tries=("none",)),
+            images=Drawn(*toy_audit.TRAINING, "one more"),
+        )
+
+
+def test_trained_controls_and_too_few_are_refused(tmp_path):
+    with pytest.raises(BadData, match="never saw"):
+        toy_audit.run(tmp_path / "a", controls=Drawn("picture 3", *map(str, range(200))))
+    with pytest.raises(BadData, match="at least 99"):
+        toy_audit.run(tmp_path / "b", controls=Drawn("control 0", "control 1"))
+    with pytest.raises(BadData, match="hold-out"):
+        toy_audit.run(tmp_path / "c", controls=None)
+
+
+def test_pictures_without_captions_are_inconclusive(tmp_path):
+    class Silent(Drawn):
+        def items(self):
+            return (item._replace(caption=None) for item in super().items())
+
+    made = toy_audit.run(tmp_path, images=Silent(*toy_audit.TRAINING))
+    assert made.verdict.state == "inconclusive" and "--prompts" in made.verdict.settle[0]
+
+
+def test_prompts_of_a_file_take_the_place_of_captions(tmp_path):
+    made = toy_audit.run(
+        tmp_path, prompts=["picture 1", "something"], request=replace(REQUEST, tries=("none",))
+    )
+    assert made.verdict.state == "finding" and len(made.findings) == 1
+
+
+def test_a_second_process_is_told_to_wait(folder):
+    with FileLock(folder / "work" / "lock"), pytest.raises(BadRecords, match="another process"):
+        toy_audit.run(folder)
+
+
+def test_no_connection_is_made(tmp_path, monkeypatch):
+    def refuse(*args, **more):
+        raise AssertionError("an audit asked the network for something")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    assert toy_audit.run(tmp_path).verdict.state == "finding"
+
+
+def test_a_full_disk_loses_nothing_finished(folder, tmp_path, monkeypatch):
+    """The disk has room for 17 writes more each time; in the end nothing tells that it was full."""
+    write, calls, room = files.write, [0], [3]
+
+    def full(path, data):
+        calls[0] += 1
+        if calls[0] > room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write(path, data)
+
+    for module in [m for m in sys.modules.values() if getattr(m, "write", None) is write]:
+        monkeypatch.setattr(module, "write", full)
+    stops = 0
+    while True:
+        try:
+            toy_audit.run(tmp_path)
+            break
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+            stops, calls[0], room[0] = stops + 1, 0, room[0] + 17
+    assert stops > 5
+    assert bundle(tmp_path) == bundle(folder)
+
+
+@pytest.mark.slow  # a dozen audits, each a process of its own
+def test_killed_at_random_moments(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["reference.toy_audit"])
+
+    def start():
+        process = context.Process(target=toy_audit.run, args=(str(tmp_path / "out"),))
+        process.start()
+        return process
+
+    moments, kills = random.Random(0), 0
+    began = time.monotonic()
+    toy_audit.run(tmp_path / "life")
+    life = time.monotonic() - began
+    while True:
+        process = start()
+        process.join(moments.uniform(0.1, 0.5) * life if kills < 8 else None)
+        process.kill()
+        process.join()
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == -signal.SIGKILL
+        kills += 1
+    assert kills >= 3
+    assert bundle(Path(tmp_path / "out")) == bundle(folder)
