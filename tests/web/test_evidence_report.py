@@ -366,3 +366,10 @@ def test_captions_and_seeds_are_shown_with_what_makes_a_picture_again(bundle):
 )  # fmt: skip
 def test_percentages(share, text):
     assert figures.percent(share).replace("\xa0", " ") == text
+
+
+def test_levels_rise_whatever_their_spelling(bundle):
+    page = Page(write_evidence_report(bundle).read_text(encoding="utf-8"))
+    facts = page.text[page.text.index("near-duplicates from") :]
+    places = [facts.index(f"in the set {n}") for n in ("once", "2 t", "3-4 t", "5-9 t", "10+ t")]
+    assert places == sorted(places)

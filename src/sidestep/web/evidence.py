@@ -46,6 +46,7 @@ def render(evidence: Evidence, bundle: Path) -> str:
     templates.globals |= {
         "percent": figures.percent, "signed": figures.signed, "chance": figures.chance,
         "value": figures.value, "pairs": figures.pairs, "short": figures.short,
+        "rising": figures.rising,
         "when": figures.when, "count": count, "bounds": statements.bounds,
         "came_back": statements.came_back, "brief": statements.brief,
         "measure": statements.measure, "together": figures.together, "top": top,

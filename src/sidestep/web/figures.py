@@ -70,6 +70,11 @@ def together(text: str) -> str:
     return re.sub(r"(?<=\d) %", f"{SPACE}%", text)
 
 
+def rising(levels: dict[str, int]) -> list[tuple[str, int]]:
+    """Levels such as `1`, `3-4`, `10+` from low to high; JSON keeps them by spelling."""
+    return sorted(levels.items(), key=lambda level: int("0" + re.split(r"\D", level[0])[0]))
+
+
 def short(text: str) -> str:
     """A SHA-256 by its first twelve digits, any other text as it is."""
     return f"{text[:12]}…" if re.fullmatch(r"[0-9a-f]{64}", text) else text
