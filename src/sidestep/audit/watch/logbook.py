@@ -1,7 +1,7 @@
 """The file of a watch: settings, calibration and reports, one JSON object per line.
 
 A line is flushed to the disk before anybody is told of it. What a killed process left of a line is
-dropped when the file is opened again; a file of other settings is refused.
+dropped before the next one is written; a file of other settings is refused.
 """
 
 import json
@@ -34,6 +34,7 @@ class Logbook:
         self.calibration: Calibration | None = None
         self.reports = dict[int, Report]()
         self._file, self._begun = file, False
+        self._whole: bytes | None = None  # what to keep of a file that ends in half a line
         self._settings = {"version": VERSION, **settings}
         if file is not None and file.is_file():
             self._read(file)
@@ -53,6 +54,10 @@ class Logbook:
             return
         rows = [row] if self._begun else [{"settings": self._settings}, row]
         self._file.parent.mkdir(parents=True, exist_ok=True)
+        # Not while reading: every process of a training reads, and only the first one writes.
+        if self._whole is not None:
+            write(self._file, self._whole)
+            self._whole = None
         lines = "".join(json.dumps(r, ensure_ascii=False, allow_nan=False) + "\n" for r in rows)
         with self._file.open("a", encoding="utf-8") as file:
             file.write(lines)
@@ -76,8 +81,7 @@ class Logbook:
             raise BadRecords(
                 f"{file} is no file of a watch, or was changed ({error}); give another file"
             ) from error
-        if cut:
-            write(file, whole + newline)
+        self._whole = whole + newline if cut else None
         self._begun = bool(rows)
 
     def _fit(self, file: Path, there: Mapping[str, Any]) -> None:
