@@ -29,6 +29,7 @@ from sidestep.runs.records import Record
 
 replace = msgspec.structs.replace
 SECRET_PATH = "/data/ilse.vogt/private scans/box"
+KEEP = (".state", ".auditor", ".seed")  # words of the form, what the auditor wrote, numbers
 UNSAMPLED = "a prompt that only the settings hold"
 
 
@@ -223,9 +224,7 @@ def test_every_text_of_the_evidence_is_concealed_or_known_to_be_harmless():
 
     def mark(value, path):
         match value:
-            case str() if (
-                not path.endswith((".state", ".auditor", ".seed")) and ".records" not in path
-            ):
+            case str() if not path.endswith(KEEP) and ".records" not in path:
                 paths[f"/secret/{len(paths)}/x"] = path
                 return f"/secret/{len(paths) - 1}/x"
             case dict():
