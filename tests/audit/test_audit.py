@@ -161,6 +161,29 @@ def test_prompts_of_a_file_take_the_place_of_captions(tmp_path):
     assert made.verdict.state == "finding" and len(made.findings) == 1
 
 
+def test_a_part_of_a_training_picture_is_found_by_tiles_alone(tmp_path):
+    """The model puts the upper left half of one training picture into whatever else it draws."""
+
+    class Pasting(Toy):
+        def denoiser(self, prompts):
+            return Toy.denoiser(Toy(memorized=0), prompts)
+
+        def decode(self, latents):
+            made, half = super().decode(latents), toy_audit.SIDE // 2
+            made[:, half:, half:] = toy_audit.pattern("picture 3")[:half, :half]
+            return made
+
+    request = replace(REQUEST, draws=8, tries=("none",))
+    whole = toy_audit.run(tmp_path / "whole", model=Pasting(), request=request)
+    assert whole.results.local is None and "parts" in whole.scope.not_tested[0]
+    made = toy_audit.run(tmp_path / "tiles", model=Pasting(), request=replace(request, tiles=3))
+    assert made.verdict.state == "finding"
+    assert made.results.local.share > 0.9
+    found = [f for f in made.findings if f.local and f.training.caption == "picture 3"]
+    assert "percent:50,50,50,50 of the gen" in found[0].exhibits[0].window
+    assert "percent:0,0,50,50 of the train" in found[0].exhibits[0].window
+
+
 def test_a_second_process_is_told_to_wait(folder):
     with FileLock(folder / "work" / "lock"), pytest.raises(BadRecords, match="another process"):
         toy_audit.run(folder)

@@ -29,7 +29,8 @@ from sidestep.runs.records import Record
 
 replace = msgspec.structs.replace
 SECRET_PATH = "/data/ilse.vogt/private scans/box"
-KEEP = (".state", ".auditor", ".seed")  # words of the form, what the auditor wrote, numbers
+# Words of the form, what the auditor wrote, numbers.
+KEEP = (".state", ".auditor", ".seed", ".window")
 UNSAMPLED = "a prompt that only the settings hold"
 
 

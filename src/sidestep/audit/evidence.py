@@ -143,6 +143,7 @@ class Results(Part, frozen=True):
     similarity_median: float
     similarity_p95: float
     control_median: float
+    local: Share | None = None  # hold a part of a training picture, of those that are no copies
 
 
 class TrainingPicture(Part, frozen=True):
@@ -165,6 +166,7 @@ class Exhibit(Part, frozen=True):
     similarity: float
     picture: str | None
     command: str | None
+    window: str | None = None  # of a local copy, where it is in both, in percent
 
 
 class Finding(Part, frozen=True):
@@ -212,6 +214,7 @@ class Recommendation(Part, frozen=True):
     settings: dict[str, Any]
     why: str
     seed: int  # of the confirmation
+    before: Share  # the audited setting, on the prompts and seeds that it was chosen by
     confirmed: Share
     holds: bool
     python: str  # the lines that use it

@@ -74,4 +74,5 @@ def _seen(evidence: Evidence, rows: list[Record]) -> Observed:
         negative=evidence.search.negative,
         pictures=evidence.training.pictures,
         readable=evidence.training.readable,
+        local=evidence.results.local,
     )

@@ -77,7 +77,8 @@ def find(question: Question, known: Candidates, make: Make) -> Remedy:
         rows = make(f"confirmed-{number + 1}", question.confirm, [how], question.new_seed)
         parts[f"confirmed-{number + 1}"] = rows
         tried[how.label] = msgspec.structs.replace(tried[how.label], confirmed=share(rows))
-        recommendation = _recommend(question, how, tried[how.label], share(rows))
+        before = share(_by_label(earlier["tried"])[question.audited.label])
+        recommendation = _recommend(question, how, tried[how.label], before, share(rows))
         if recommendation.holds:
             break
     others = [
@@ -153,13 +154,16 @@ def _on_ordinary(
     }
 
 
-def _recommend(question: Question, how: Method, one: Tried, copies: Share) -> Recommendation:
+def _recommend(
+    question: Question, how: Method, one: Tried, before: Share, copies: Share
+) -> Recommendation:
     return Recommendation(
         label=how.label,
         name=how.name,
         settings=how.settings,
         why=_why(one),
         seed=question.new_seed,
+        before=before,
         confirmed=copies,
         holds=copies.share <= question.level,
         python=python(how),

@@ -73,6 +73,7 @@ class Request:
     batch: int = 16
     rate: float = 0.01  # share of never-trained pictures that may pass for copies
     level: float = 0.05  # share of copies that is accepted
+    tiles: int | None = None  # windows a side, where parts of pictures are looked for; None = not
     duplicate: float | None = None  # similarity of near-duplicates; None = the threshold
     tries: tuple[str, ...] = ("all",)  # registry names of what is tried on findings
     tried_prompts: int = 24  # at most, of those that gave copies

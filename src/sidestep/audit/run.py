@@ -17,7 +17,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from PIL import Image
 
-from sidestep.audit import candidates, controls, near_duplicates, remedy
+from sidestep.audit import candidates, controls, near_duplicates, parts, remedy
 from sidestep.audit.build import build_index
 from sidestep.audit.evidence import Evidence, Finding, Share, TrainingPicture
 from sidestep.audit.findings import findings, results, share
@@ -37,10 +37,12 @@ from sidestep.runs.records import Record
 from sidestep.runs.run import fill
 from sidestep.runs.score import Asked, Scorer
 from sidestep.runs.work import Engine, serial
-from sidestep.similarity.base import Images, Vectors
+from sidestep.similarity.base import Images, Recipe, Vectors
 from sidestep.similarity.calibration import Calibration
+from sidestep.similarity.structured import Structured
 from sidestep.sources.base import Collection
 from sidestep.sources.collection import open_collection
+from sidestep.sources.tiles import Tiles
 
 WORK = "work"
 AS_AUDITED = "as audited"  # label of the audited setting in every part
@@ -66,7 +68,7 @@ def audit(
         subject: the model, and the setting it is used with.
         material: training pictures, controls and prompts.
         request: how much of everything.
-        command: what was typed, without a machine's paths; for the report.
+        command: what was typed, without a machine's paths and the setting; for the report.
         present: writes the report of a bundle, such as `web.evidence.write_evidence_report`.
         engine: where pictures are made.
         workers: decoding processes; None = one for each core.
@@ -115,6 +117,9 @@ class _Audit:
         observed = self.make("observed", self.jobs, [self.how], self.request.seed)
         asked = [r for r in observed if r.kind == "target"]
         counted = results(observed, self.captions, self.calibration.median)
+        pieces = self.pieces(observed)
+        local = parts.share(pieces, observed) if self.request.tiles else None
+        counted = msgspec.structs.replace(counted, local=local)
         positives = controls.positives(
             self.training, self.threshold, self.planted, self.subject.model
         )
@@ -130,15 +135,20 @@ class _Audit:
                 negative=negative,
                 pictures=sum(1 for _ in self.index.pictures()),
                 readable=len(self.index.ids),
+                local=local,
             )
         )
-        shown = self.named(observed)
+        whole = {str(r.nearest) for r in observed if r.copy}
+        shown = self.named(whole, {one.match.path for one in pieces})
+        by_path = {one.path: one for one in shown.values()}
         found = findings(observed, shown, self.again)
-        parts = {"observed": observed}
+        found += parts.findings(pieces, observed, by_path, self.again)
+        rows = {"observed": observed}
         cure = Remedy((), None, {})
-        if verdict.state == "finding":
+        # A remedy is judged by whole copies; parts alone have none.
+        if verdict.state == "finding" and counted.prompts:
             cure = self.remedy(asked, command)
-            parts |= cure.records
+            rows |= cure.records
             found = [_confirmed(one, cure) for one in found]
         facts = Facts(
             subject=self.subject,
@@ -163,9 +173,9 @@ class _Audit:
             findings=tuple(_shown(one, pixels) for one in found),
             remedy=cure,
             agreement=remedy.measure([r for r in observed if r.kind != "other"]),
-            records=parts,
+            records=rows,
         )
-        return evidence, pixels, parts
+        return evidence, pixels, rows
 
     @cached_property
     def index(self) -> Index:
@@ -173,14 +183,18 @@ class _Audit:
 
     @cached_property
     def controls(self) -> Index:
-        given = self.material.controls
-        return self._indexed("controls", self._base() if given is None else given)
+        return self._indexed("controls", self.never_trained)
 
-    def _indexed(self, name: str, collection: Collection) -> Index:
+    @cached_property
+    def never_trained(self) -> Collection:
+        given = self.material.controls
+        return self._base() if given is None else given
+
+    def _indexed(self, name: str, collection: Collection, recipe: Recipe | None = None) -> Index:
         build_index(
             collection,
             self.work / name,
-            self.material.recipe,
+            recipe or self.material.recipe,
             side=self.material.side,
             workers=self.workers,
             report=lambda _, done, total: self.report(f"{name}: pictures", done, total),
@@ -320,9 +334,23 @@ class _Audit:
             self.threshold,
         )
 
-    def named(self, observed: Sequence[Record]) -> dict[str, TrainingPicture]:
-        """What the evidence says of the training pictures that copies name."""
-        wanted = {r.nearest for r in observed if r.copy}
+    def pieces(self, observed: Sequence[Record]) -> list[parts.Found]:
+        """Parts of training pictures in pictures that are no copies, where they are asked for."""
+        grid = self.request.tiles
+        if grid is None:
+            return []
+        recipe = Structured(self.material.recipe)
+        search = parts.Search(
+            self._indexed("tiles", Tiles(self.material.images, grid), recipe),
+            recipe,
+            self.never_trained,
+            self.controls,
+            self.request.rate,
+        )
+        return parts.find(search, observed, self.work / "observed")
+
+    def named(self, ids: Container[str], paths: Container[str]) -> dict[str, TrainingPicture]:
+        """What the evidence says of the training pictures of those ids or paths."""
         readable = (p for p in self.index.pictures() if p.status == "ok")
         return {
             p.id: TrainingPicture(
@@ -334,7 +362,7 @@ class _Audit:
                 picture=f"pictures/training/{p.id}.png",
             )
             for row, p in enumerate(readable)
-            if p.id in wanted
+            if p.id in ids or p.path in paths
         }
 
     def pixels(self, shown: Iterable[TrainingPicture]) -> dict[str, Images]:

@@ -104,15 +104,17 @@ def _scope(facts: Facts, created: str, command: str, versions: Mapping[str, str]
         tested.append(f"ordinary prompts ({facts.material.ordinary_source})")
     if ask.empty:
         tested.append("no prompt at all")
+    if ask.tiles:
+        tested.append(f"parts of pictures, in {ask.tiles} x {ask.tiles} windows")
     return Scope(
         question=ask.question,
         context=ask.context,
         auditor=ask.auditor,
         created=created,
         tool=f"sidestep {versions['sidestep']}",
-        command=command,
+        command=f"{command} {options(facts.subject.method)}",
         tested=tuple(tested),
-        not_tested=(NO_PARTS, *NOT_TESTED),
+        not_tested=NOT_TESTED if ask.tiles else (NO_PARTS, *NOT_TESTED),
     )
 
 

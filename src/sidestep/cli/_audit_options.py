@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
 Command = Callable[..., Any]
 # Where a value says a place on this machine, the report has its last part only.
-PLACES = ("images", "controls", "prompts", "ordinary", "lora", "clip", "out")
+PLACES = ("images", "controls", "prompts", "ordinary", "lora", "clip")
 # Of the whole, what `Request` calls them.
-NUMBERS = ("captions", "draws", "seed", "steps", "batch", "rate", "level", "duplicate")
+NUMBERS = ("captions", "draws", "seed", "steps", "batch", "rate", "level", "duplicate", "tiles")
+# No part of what is asked: where files go, and how they are made.
+BESIDE = ("out", "as_json", "fail_on", "engine", "workers", "batch", "device")
+SETTING = ("rule", "mitigations")  # the evidence spells them out
 SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 
@@ -105,6 +108,11 @@ OPTIONS = (
         type=click.FloatRange(0, 1, min_open=True),
         help="Similarity of near-duplicates in the training set.  [default: the threshold]",
     ),
+    click.option(
+        "--tiles",
+        type=click.IntRange(2, 15),
+        help="Look for parts of pictures too, in so many windows a side.",
+    ),
     seed_option,
     batch_option,
     click.option("--device", default="cpu", show_default=True, help="Where the network runs."),
@@ -156,9 +164,10 @@ def engine(options: dict[str, Any]) -> "Engine":
 
 
 def typed(ctx: click.Context, model: str) -> str:
-    """The command as it was typed, but for folders: of a path the last part is kept."""
+    """The command as it was typed but for the setting; of a path the last part is kept."""
     parts = ["sidestep", "audit", Path(model).name]
     given = [p for p in ctx.command.params if isinstance(p, click.Option) and _typed(ctx, p)]
+    given = [p for p in given if p.name not in (*BESIDE, *SETTING)]
     for param in given:
         for value in _values(ctx, param):
             place = param.name in PLACES
@@ -171,13 +180,7 @@ def _typed(ctx: click.Context, param: click.Option) -> bool:
 
 
 def _values(ctx: click.Context, param: click.Option) -> list[Any]:
-    from sidestep.audit.spelling import spelled
-
     value = ctx.params[str(param.name)]
-    if param.name == "rule":
-        return [spelled(value)]
-    if param.name == "mitigations":
-        return [spelled(one) for one in value]
     return list(value) if param.multiple else [value]
 
 

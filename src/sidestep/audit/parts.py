@@ -1,0 +1,119 @@
+"""Parts of training pictures inside of generated ones: a logo, a face.
+
+The pictures of the audited setting that are no copies as a whole are searched window by window,
+under a threshold of never-trained pictures that were cut alike.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from sidestep.audit import controls
+from sidestep.audit.evidence import Exhibit, Finding, Group, Share, TrainingPicture
+from sidestep.audit.findings import EXHIBITS, groups, picture
+from sidestep.audit.index import Index
+from sidestep.audit.local import Match, calibrate_tiles, local_copies
+from sidestep.runs.records import Record
+from sidestep.similarity.base import Images
+from sidestep.similarity.structured import Structured
+from sidestep.sources.base import Collection
+from sidestep.sources.pictures import framed
+
+CONTROLS = 4  # never-trained pictures for every one that the rate of false alarms asks for
+
+
+class Found(NamedTuple):
+    """A generated picture that holds a part of a training picture."""
+
+    record: Record
+    match: Match
+
+
+class Search(NamedTuple):
+    """What parts are looked for with."""
+
+    tiles: Index  # of the training pictures
+    recipe: Structured
+    never_trained: Collection
+    known: Index  # of the never-trained pictures, whole
+    rate: float
+
+
+def find(search: Search, records: Sequence[Record], folder: Path) -> list[Found]:
+    """The records whose pictures, in a run folder, are no copies but hold a part of one."""
+    side = search.tiles.settings.side
+    calibration = calibrate_tiles(_never_trained(search), search.tiles, search.recipe, search.rate)
+    found = []
+    for first in range(0, len(records), controls.CHUNK):
+        part = records[first : first + controls.CHUNK]
+        images = np.stack([framed(Image.open(folder / r.image), side) for r in part])
+        copies = np.array([bool(r.copy) for r in part])
+        matches = local_copies(images, copies, search.tiles, search.recipe, calibration)
+        found += [Found(r, m) for r, m in zip(part, matches, strict=True) if m is not None]
+    return found
+
+
+def share(found: Sequence[Found], records: Sequence[Record]) -> Share | None:
+    """Pictures that hold a part, among those made for captions that are no copies as a whole."""
+    whole = [r for r in records if r.kind == "target" and not r.copy]
+    parts = sum(f.record.kind == "target" for f in found)
+    return Share.count(parts, len(whole)) if whole else None
+
+
+def findings(
+    found: Sequence[Found],
+    records: Sequence[Record],
+    pictures: Mapping[str, TrainingPicture],
+    command: Callable[[Record], str],
+) -> list[Finding]:
+    """The training pictures of which a part came back, by path; the closest first."""
+    by_path = dict[str, list[Found]]()
+    for one in sorted(found, key=lambda f: -f.match.similarity):
+        by_path.setdefault(one.match.path, []).append(one)
+    return [
+        Finding(
+            training=pictures[path],
+            prompts=_prompts(rows, records),
+            similarity=rows[0].match.similarity,
+            exhibits=tuple(_exhibit(one, command) for one in rows[:EXHIBITS]),
+            local=True,
+        )
+        for path, rows in by_path.items()
+    ]
+
+
+def _prompts(rows: Sequence[Found], records: Sequence[Record]) -> tuple[Group, ...]:
+    """For each prompt, the pictures that hold a part of this training picture."""
+    made = {g.name: g.share.of for g in groups(records, lambda r: r.prompt)}
+    asked = dict.fromkeys(one.record.prompt for one in rows)
+    return tuple(
+        Group(name=p, share=Share.count(sum(r.record.prompt == p for r in rows), made[p]))
+        for p in asked
+    )
+
+
+def _exhibit(one: Found, command: Callable[[Record], str]) -> Exhibit:
+    return Exhibit(
+        prompt=one.record.prompt,
+        draw=one.record.draw,
+        seed=str(one.record.seed),
+        similarity=one.match.similarity,
+        picture=picture(one.record),
+        command=command(one.record),
+        window=(
+            f"{one.match.here.fragment.removeprefix('#')} of the generated picture, "
+            f"{one.match.there.fragment.removeprefix('#')} of the training picture"
+        ),
+    )
+
+
+def _never_trained(search: Search) -> Images:
+    """Enough never-trained pictures for the threshold, chosen by their hash."""
+    most = int(np.ceil(CONTROLS / search.rate))
+    ok = sorted((p for p in search.known.pictures() if p.status == "ok"), key=lambda p: p.id)
+    wanted = {p.path: row for row, p in enumerate(ok[:most])}
+    found = controls.pixels(search.never_trained, wanted, search.tiles.settings.side)
+    return np.stack(list(found.values()))
