@@ -145,6 +145,15 @@ def test_trained_controls_and_too_few_are_refused(tmp_path):
         toy_audit.run(tmp_path / "c", controls=None)
 
 
+def test_the_base_model_is_the_control_of_a_lora(tmp_path):
+    """The toy without memory makes the controls: same prompts, at least 2 / rate pictures."""
+    made = toy_audit.run(
+        tmp_path, base=Toy(memorized=0), controls=None, request=replace(REQUEST, tries=("none",))
+    )
+    assert made.verdict.state == "finding" and made.search.controls >= 200
+    assert {f.training.caption for f in made.findings} == {f"picture {i}" for i in range(MEMORIZED)}
+
+
 def test_pictures_without_captions_are_inconclusive(tmp_path):
     class Silent(Drawn):
         def items(self):

@@ -115,9 +115,9 @@ def plain(folder):
     (folder / "report.html").write_text("an audit", encoding="utf-8")
 
 
-def run(out, *, model=None, how=None, request=REQUEST, present=None, **more):
+def run(out, *, model=None, base=None, how=None, request=REQUEST, present=None, **more):
     """The audit of the stand-in."""
-    subject = Subject(model or Toy(), "toy", how or method("constant"))
+    subject = Subject(model or Toy(), "toy", how or method("constant"), base=base)
     return audit(
         Path(out), subject, material(**more), request, command="sidestep audit toy",
         present=present or plain, workers=1,

@@ -91,7 +91,11 @@ class Ground:
                 "there are no controls: give pictures that were never trained on with --controls. "
                 "`sidestep hold-out` sets some apart before training"
             )
-        prompts = [c.text for c in self.captions]
+        # Not by how often pictures are in the set: that needs the threshold, and it these controls.
+        once = np.ones(len(self.index.ids), dtype=np.int64)
+        every = choose(captions(self.index, once), self.request.captions)
+        given = self.material.prompts
+        prompts = [c.text for c in every] if given is None else list(given[: self.request.captions])
         wanted = int(np.ceil(BASE / self.request.rate))
         draws = max(self.request.draws, -(-wanted // max(len(prompts), 1)))
         jobs = [Job(prompt, draw, "target") for prompt in prompts for draw in range(draws)]
