@@ -23,7 +23,7 @@ from sidestep.sources import pictures
 from sidestep.sources.collection import open_collection
 
 ROUNDS = 3
-# Enough pictures that the second in which the decoders start is not what is measured.
+# Enough pictures that the start of the decoders is not what is measured.
 PICTURES, SIDE, BATCH = 1280, 256, 32
 ROWS, WIDTH, SHARD, QUERIES, K = 100_000, 512, 4096, 2000, 10
 
@@ -97,6 +97,5 @@ def main() -> None:
     Console().print(indexing(), searching())
 
 
-# Decoders start by importing this file.
 if __name__ == "__main__":
     main()
