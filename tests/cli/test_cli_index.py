@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from reference.toy_index import write_rows
 
 from sidestep.audit import build as building
 from sidestep.cli.main import main
@@ -143,3 +144,41 @@ def test_hold_out(source, tmp_path, capsys):
     assert main(arguments) == 2
     assert "lies inside" in capsys.readouterr().err
     assert not (source / "split").exists()
+
+
+@pytest.mark.slow  # trains and scans structures of FAISS over long rows
+def test_approximate_search_prints_its_recall(tmp_path, capsys):
+    rows = np.random.default_rng(0).standard_normal((1100, 3 * 32 * 32))
+    rows -= rows.mean(axis=1, keepdims=True)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    out = tmp_path / "index"
+    write_rows(out, rows.astype(np.float16), 300, recipe="pixels-32", side=32)
+    pixels = np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    search = ["search", str(out), str(tmp_path / "a.png"), "--k", "1"]
+    cache = ["--cache", str(tmp_path / "cache")]
+    assert main([*search, "--json"]) == 0
+    exact = json.loads(capsys.readouterr().out)
+    assert exact["search"] == "exact" and "recall" not in exact
+    for way in ("compressed", "pruned"):
+        assert main([*search, "--approximate", way, *cache, "--json"]) == 0
+        answer = json.loads(capsys.readouterr().out)
+        assert answer["search"] == way
+        assert [x["cosine"] for x in answer["recall"]] == [0.5, 0.6, 0.7, 0.8, 0.9, 0.95]
+        assert all(x["low"] <= x["found"] / x["of"] <= x["high"] for x in answer["recall"])
+    assert len(list((tmp_path / "cache").glob("*.faiss"))) == 2
+    assert main([*search, "--approximate", "pruned", *cache]) == 0
+    assert "Recall of pruned search" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--workers", "2"], "add --engine ray"),
+        (["--approximate", "pruned", "--engine", "ray"], "leave out --engine ray"),
+        (["--cache", "c"], "add --approximate"),
+    ],
+)
+def test_options_of_search_that_do_not_go_together(capsys, options, said):
+    assert main(["search", "index", "a.png", *options]) == 2
+    assert said in capsys.readouterr().err

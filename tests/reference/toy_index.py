@@ -1,8 +1,12 @@
-"""A small index in a process of its own, to be killed."""
+"""Small indexes: of pictures, in a process of its own to be killed, and of given rows."""
 
 from pathlib import Path
 
+from sidestep.audit import shards
 from sidestep.audit.build import build_index
+from sidestep.audit.index import COMPLETE, SETTINGS, Settings
+from sidestep.audit.shards import Picture
+from sidestep.runs import marks
 from sidestep.similarity.pixels import Pixels
 from sidestep.sources.collection import open_collection
 
@@ -12,3 +16,19 @@ def build(source, out, **settings):
     given = {"side": 16, "batch": 2, "pictures_per_shard": 5, "workers": 1}
     collection = open_collection(str(source))
     return build_index(collection, Path(out), Pixels(4), **given | settings)
+
+
+def write_rows(out, rows, size, recipe="rows", side=1):
+    """An index of rows (N, D), float16, in shards of that many, as if pictures had given them."""
+    settings = Settings(recipe, "", side, rows.shape[1], size)
+    marks.put(out, SETTINGS, settings.text.encode())
+    files = []
+    for number, first in enumerate(range(0, len(rows), size)):
+        part = rows[first : first + size]
+        facts = [
+            Picture(f"{first + i:024}", f"{first + i}.png", "", 0, "ok", "", None)
+            for i in range(len(part))
+        ]
+        shard = shards.write(out, settings.id, number, facts, part)
+        files.append(marks.file(out, shard.mark))
+    marks.vouch(out, COMPLETE, settings.id, files)

@@ -7,7 +7,7 @@ stands for every byte of the index.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -89,29 +89,42 @@ class Index:
         self.folder, self.settings, self._shards = folder, settings, shards
         self.hash = hashlib.sha256((folder / COMPLETE).read_bytes()).hexdigest()
 
-    @cached_property
+    @property
     def ids(self) -> NDArray[np.str_]:
         """The stable ids of the readable pictures, (N,), in the order of the rows."""
-        found = [p.id for p in self.pictures() if p.status == "ok"]
-        return np.array(found, dtype="U24")
+        return self._rows[0]
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """The number of the first row of each of S shards, and then of all rows, (S + 1,)."""
+        return self._rows[1]
+
+    @cached_property
+    def _rows(self) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
+        ids, starts = list[str](), [0]
+        for shard in self._shards:
+            ids += [p.id for p in read_pictures(self.folder, shard) if p.status == "ok"]
+            starts.append(len(ids))
+        return np.array(ids, dtype="U24"), np.array(starts, dtype=np.int64)
 
     def pictures(self) -> Iterator[Picture]:
         """Every picture, unreadable ones included; those that are ok in the order of the rows."""
         for shard in self._shards:
             yield from read_pictures(self.folder, shard)
 
-    def rows(self) -> Iterator[Block]:
+    def rows(self, part: slice = slice(None)) -> Iterator[Block]:
         """The features, a shard at a time: number of the first row and rows (n, D), float16.
 
+        Rows are counted from the first of these shards: all, or a part of them, without a step.
         Raises BadRecords for a file that is not what the build wrote.
         """
         first = 0
-        for shard in self._shards:
+        for shard in self._shards[part]:
             rows = read_features(self.folder, shard)
             yield Block(first, rows)
             first += len(rows)
 
-    def search(self, features: Vectors, k: int = 1) -> Found:
+    def search(self, features: Vectors, k: int = 1, engine: "Engine | None" = None) -> Found:
         """The k most similar pictures of every query, exactly; see `audit.search`.
 
         Memory is bounded by the queries, a shard and two blocks, whatever the size of the index.
@@ -119,6 +132,7 @@ class Index:
         Args:
             features: (Q, D), from the recipe of this index; pictures framed to its side.
             k: 1..N.
+            engine: None = in this process; or `audit.on_ray.on_ray(workers)`.
 
         Raises:
             ValueError: features of another length or not finite, or k out of range.
@@ -127,12 +141,21 @@ class Index:
         check(features, self.settings.dimension)
         if not 1 <= k <= len(self.ids):
             raise ValueError(f"k is {k}; it must lie in 1..{len(self.ids)}, the indexed pictures")
-        similarity, rows = search.top(features, self.rows(), k)
+        similarity, rows = (engine or here)(self, features, k)
         return Found(similarity, self.ids[rows])
 
     def check_recipe(self, recipe: Recipe) -> None:
         """Raise BadRecords unless the features are of this recipe."""
         fit(self.folder, self.settings, recipe)
+
+
+# The k best rows of every query: similarities and row numbers, both (Q, k).
+Engine = Callable[[Index, Vectors, int], tuple[Vectors, search.Numbers]]
+
+
+def here(index: Index, features: Vectors, k: int) -> tuple[Vectors, search.Numbers]:
+    """Search in this process."""
+    return search.top(features, index.rows(), k)
 
 
 def open_index(folder: Path | str) -> Index:

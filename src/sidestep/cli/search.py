@@ -10,6 +10,7 @@ from sidestep.errors import BadData
 
 if TYPE_CHECKING:
     from sidestep.audit.index import Index
+    from sidestep.audit.recall import Level
     from sidestep.similarity.base import Images, Recipe
     from sidestep.sources.windows import Window
 
@@ -24,9 +25,43 @@ if TYPE_CHECKING:
     type=click.IntRange(1),
     help="Nearest ones to print, of an index of whole pictures.  [default: 3]",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["serial", "ray"]),
+    default="serial",
+    show_default=True,
+    help="In this process, or on Ray: the cores of this machine, or a cluster.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Workers of the engine ray.  [default: 2]",
+)
+@click.option(
+    "--approximate",
+    "way",
+    type=click.Choice(["compressed", "pruned"]),
+    help="Let FAISS propose from codes or from lists; prints the recall measured in this run.",
+)
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where --approximate keeps what it made of the index: a folder that only you write to.",
+)
 @json_option
-def command(folder: Path, images: tuple[Path, ...], k: int | None, as_json: bool) -> None:
-    """Find the training pictures nearest to given ones, exactly.
+def command(
+    folder: Path,
+    images: tuple[Path, ...],
+    k: int | None,
+    engine: str,
+    workers: int | None,
+    way: str | None,
+    cache: Path | None,
+    as_json: bool,
+) -> None:
+    """Find the training pictures nearest to given ones, exactly unless told otherwise.
 
     INDEX is a folder that `sidestep index` wrote; its recipe embeds the images, framed as the
     training pictures were. Similarities compare under one recipe only, and what makes a copy
@@ -35,6 +70,12 @@ def command(folder: Path, images: tuple[Path, ...], k: int | None, as_json: bool
     In an index of tiles every window of an image is searched for, and the most similar pair of a
     window and a tile is printed; windows are left, top and side in percent of the picture.
     """
+    if workers is not None and engine != "ray":
+        raise click.UsageError("--workers is of the engine ray; add --engine ray")
+    if way is not None and engine == "ray":
+        raise click.UsageError("--approximate searches in this process; leave out --engine ray")
+    if cache is not None and way is None:
+        raise click.UsageError("--cache is of approximate search; add --approximate")
     import numpy as np
 
     from sidestep.audit.index import open_index
@@ -50,15 +91,25 @@ def command(folder: Path, images: tuple[Path, ...], k: int | None, as_json: bool
         except pictures.Refused as why:
             raise BadData(f"{path} cannot be searched for: {why}") from why
     if index.settings.tiles is not None:
-        if k is not None:
+        if k is not None or way is not None or engine == "ray":
             raise click.UsageError(
-                "--k is for an index of whole pictures; one of tiles gives the most similar pair "
-                "of each image. Leave it out."
+                "--k, --approximate and --engine ray are for an index of whole pictures; one of "
+                "tiles gives the most similar pair of each image. Leave them out."
             )
         _local(index, recipe, images, np.stack(framed), as_json)
         return
     k = k or 3
-    found = index.search(recipe.embed(np.stack(framed)), k)
+    features, levels = recipe.embed(np.stack(framed)), tuple["Level", ...]()
+    if way is not None:
+        from sidestep.audit.approximate import Approximate
+
+        found, levels = Approximate.of(index, way, cache).search(features, k)
+    elif engine == "ray":
+        from sidestep.audit.on_ray import on_ray
+
+        found = index.search(features, k, on_ray(workers or 2))
+    else:
+        found = index.search(features, k)
     wanted = set(found.ids.ravel().tolist())
     there = {p.id: p for p in index.pictures() if p.id in wanted}
     rows = [
@@ -75,7 +126,9 @@ def command(folder: Path, images: tuple[Path, ...], k: int | None, as_json: bool
     ]
     if as_json:
         facts = {"recipe": recipe.name, "index": index.hash, "pictures": len(index.ids)}
-        print_json(facts | {"found": rows})
+        facts["search"] = way or "exact"
+        recalled = {"recall": [level._asdict() for level in levels]} if levels else {}
+        print_json(facts | recalled | {"found": rows})
         return
     left = print_table(
         f"Nearest of {len(index.ids)} training pictures under {recipe.name}",
@@ -89,6 +142,21 @@ def command(folder: Path, images: tuple[Path, ...], k: int | None, as_json: bool
     )
     if left:
         click.echo(f"no room here for {', '.join(left)}: see --json")
+    if way:
+        _show(levels, way)
+
+
+def _show(levels: "tuple[Level, ...]", way: str) -> None:
+    """The recall as text."""
+    print_table(
+        f"Recall of {way} search on planted copies, with 95 % bounds",
+        [
+            Column("cosine", [f"{level.cosine:g}" for level in levels]),
+            Column("found", [f"{level.found} of {level.of}" for level in levels]),
+            Column("at least", [f"{level.low:.3f}" for level in levels]),
+            Column("at most", [f"{level.high:.3f}" for level in levels]),
+        ],
+    )
 
 
 def _local(

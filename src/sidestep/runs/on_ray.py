@@ -4,18 +4,16 @@ Each worker gets the model once and writes into the run folder, which every mach
 must see under the same path.
 """
 
-import os
 import pickle
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sidestep.errors import MissingExtra, SidestepError
+from sidestep.errors import SidestepError
+from sidestep.runs import cluster
 from sidestep.runs.generate import Model
 from sidestep.runs.units import Unit
 from sidestep.runs.work import Engine, Settings, Watch, make_unit
-
-INSTALL = "Install it with: pip install 'sidestep[ray]'"
 
 
 def on_ray(workers: int) -> Engine:
@@ -24,21 +22,15 @@ def on_ray(workers: int) -> Engine:
     Where the variable RAY_ADDRESS names a cluster its machines are used, else this one. Raises
     MissingExtra without Ray, ValueError for fewer than one worker.
     """
-    if workers < 1:
-        raise ValueError(f"workers is {workers}; a run needs at least 1")
-    ray = _ray()
+    ray = cluster.load(workers)
 
     def engine(
         model: Model, out: Path, units: Sequence[Unit], settings: Settings, watch: Watch
     ) -> Iterator[Unit]:
         if not units:
             return
-        begun = _begin(ray, workers)
-        try:
+        with cluster.begun(ray, workers):
             yield from _make(ray, workers, model, out.resolve(), units, settings)
-        finally:
-            if begun:
-                ray.shutdown()
 
     return engine
 
@@ -68,36 +60,6 @@ def _make(
     remote = ray.remote(num_cpus=1, num_gpus=int(gpu))(Worker)
     # No more workers than units: each of them takes the model into its memory.
     team = [remote.remote(shared, out, settings) for _ in range(min(workers, len(units)))]
-    pool = ray.util.ActorPool(team)
     by_number = {unit.number: unit for unit in units}
-    try:
-        for number in pool.map_unordered(lambda worker, unit: worker.make.remote(unit), units):
-            yield by_number[number]
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from error  # what went wrong in the worker, such as a full disk
-    except ray.exceptions.RayActorError as error:
-        why = str(error).strip().splitlines()[-1].strip()
-        raise SidestepError(
-            f"a Ray worker ended before its unit was done ({why}). Finished units are kept; if it "
-            "was for want of memory, run again with fewer workers"
-        ) from error
-
-
-def _begin(ray: Any, workers: int) -> bool:
-    """Connect to Ray, starting it where there is no cluster; whether it is ours to shut down."""
-    if ray.is_initialized():
-        return False
-    local = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": workers, "include_dashboard": False}
-    ray.init(log_to_driver=False, configure_logging=False, **local)
-    return True
-
-
-def _ray() -> Any:
-    # Ray tells its makers about its use unless it is asked not to.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-        import ray.util  # ActorPool
-    except ImportError as error:
-        raise MissingExtra("ray", INSTALL, "the engine ray") from error
-    return ray
+    for number in cluster.spread(ray, team, lambda worker, unit: worker.make.remote(unit), units):
+        yield by_number[number]

@@ -1,0 +1,88 @@
+"""Exact search on Ray: each worker searches some shards, and what they find is put together.
+
+A unit is a fixed run of shards whatever the number of workers, and ties go to the earlier row, so
+any number of workers gives the same bytes. Every machine of a cluster must see the folder of the
+index under the same path.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sidestep.audit.index import Engine, Index, open_index
+from sidestep.audit.search import Numbers, merged, top
+from sidestep.errors import BadRecords
+from sidestep.runs import cluster
+from sidestep.similarity.base import Vectors
+
+SHARDS = 16  # of a unit; the queries are rounded once for each
+
+
+class Unit(NamedTuple):
+    """Some shards of an index."""
+
+    part: slice
+    first: int  # number of its first row
+    rows: int
+
+
+def on_ray(workers: int) -> Engine:
+    """An engine for `Index.search` of that many workers, each with a core.
+
+    Where the variable RAY_ADDRESS names a cluster its machines are used, else this one. Raises
+    MissingExtra without Ray, ValueError for fewer than one worker.
+    """
+    ray = cluster.load(workers)
+
+    def search(index: Index, features: Vectors, k: int) -> tuple[Vectors, Numbers]:
+        best = np.full((len(features), k), -np.inf, dtype=np.float32)
+        numbers = np.full((len(features), k), -1, dtype=np.int64)
+        todo = units(index)
+        with cluster.begun(ray, workers):
+            shared = ray.put(np.ascontiguousarray(features, dtype=np.float32))
+            remote, folder = ray.remote(num_cpus=1)(Worker), index.folder.resolve()
+            team = [
+                remote.remote(folder, index.hash, shared, k) for _ in range(min(workers, len(todo)))
+            ]
+            for scores, rows in cluster.spread(ray, team, _start, todo):
+                query = np.repeat(np.arange(len(features)), scores.shape[1])
+                best, numbers = merged(best, numbers, query, scores.ravel(), rows.ravel())
+        return best, numbers
+
+    return search
+
+
+def units(index: Index) -> list[Unit]:
+    """The shards of an index in runs of SHARDS; runs without a row are left out."""
+    starts = index.starts
+    found = []
+    for shard in range(0, len(starts) - 1, SHARDS):
+        end = min(shard + SHARDS, len(starts) - 1)
+        first, rows = int(starts[shard]), int(starts[end] - starts[shard])
+        if rows:
+            found.append(Unit(slice(shard, end), first, rows))
+    return found
+
+
+class Worker:
+    """Searches units in a process of its own."""
+
+    def __init__(self, folder: Path, sha256: str, features: Vectors, k: int) -> None:
+        self.index, self.features, self.k = open_index(folder), features, k
+        self.same = self.index.hash == sha256
+
+    def search(self, unit: Unit) -> tuple[Vectors, Numbers]:
+        """The best rows of a unit: similarities and numbers, (Q, k) or fewer where it has fewer."""
+        if not self.same:
+            raise BadRecords(
+                f"{self.index.folder} is another index on a worker than where the search was "
+                "begun; wait for the build that changes it, and give every machine the same folder"
+            )
+        rows = self.index.rows(unit.part)
+        scores, numbers = top(self.features, rows, min(self.k, unit.rows))
+        return scores, numbers + unit.first
+
+
+def _start(worker: Any, unit: Unit) -> Any:
+    return worker.search.remote(unit)
