@@ -93,8 +93,8 @@ def command(
     if index.settings.tiles is not None:
         if k is not None or way is not None or engine == "ray":
             raise click.UsageError(
-                "--k, --approximate and --engine ray are for an index of whole pictures; one of "
-                "tiles gives the most similar pair of each image. Leave them out."
+                "--k is for an index of whole pictures, as --approximate and --engine ray are; one "
+                "of tiles gives the most similar pair of each image. Leave it out."
             )
         _local(index, recipe, images, np.stack(framed), as_json)
         return
