@@ -1,0 +1,45 @@
+"""docs/audit.md word for word: a LoRA of twenty pictures is trained and audited."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sidestep.audit.evidence import Evidence
+
+ROOT = Path(__file__).parents[1]
+
+
+def commands(heading):
+    """The first block of commands under a heading of the page."""
+    text = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8").split(f"\n## {heading}\n")[1]
+    lines = [line for line in text.split("\n## ")[0].splitlines() if line.startswith("    ")]
+    return [line.strip() for line in lines]
+
+
+@pytest.mark.slow  # trains a LoRA for two minutes
+def test_a_new_user_audits_a_lora(tmp_path):
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    here = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    settings = {**os.environ, "PATH": here, "HF_HUB_OFFLINE": "1"}
+    every = commands("Audit a LoRA")
+    assert len(every) == 4
+    codes = []
+    for command in every:
+        done = subprocess.run(
+            command, shell=True, cwd=tmp_path, env=settings, capture_output=True, text=True
+        )
+        codes.append(done.returncode)
+        assert done.returncode in (0, 1), done.stderr
+    assert codes == [0, 0, 1, 0]
+    evidence = Evidence.read(tmp_path / "out" / "audit")
+    assert evidence.verdict.state == "finding"
+    # Some of the twenty come back, for their own captions; no control is called a copy.
+    assert len(evidence.findings) >= 3
+    own = [f for f in evidence.findings if f.training.caption in {g.name for g in f.prompts}]
+    assert len(own) >= len(evidence.findings) - 1
+    assert evidence.search.negative.copies == 0
+    assert evidence.model.lora == "lora"
+    assert str(tmp_path) not in (tmp_path / "out" / "audit" / "audit.json").read_text()
