@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -228,6 +229,19 @@ def test_a_full_disk_loses_nothing_finished(folder, tmp_path, monkeypatch):
             assert error.errno == errno.ENOSPC
             stops, calls[0], room[0] = stops + 1, 0, room[0] + 17
     assert stops > 5
+    assert bundle(tmp_path) == bundle(folder)
+
+
+@pytest.mark.slow  # starts Ray
+@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install ray")
+def test_two_ray_workers_give_the_same_bytes_as_one_process(folder, tmp_path):
+    import ray
+
+    from sidestep.runs.on_ray import on_ray
+
+    # Workers do not see the tests' own modules.
+    ray.cloudpickle.register_pickle_by_value(toy_audit)
+    toy_audit.run(tmp_path, engine=on_ray(2))
     assert bundle(tmp_path) == bundle(folder)
 
 

@@ -16,6 +16,7 @@ from sidestep.audit.request import Material, Request, Subject
 from sidestep.audit.run import audit
 from sidestep.guidance import Prediction
 from sidestep.runs.generate import method
+from sidestep.runs.work import serial
 from sidestep.sampling import NoiseSchedule
 from sidestep.similarity.pixels import Pixels
 from sidestep.sources.base import Item
@@ -115,10 +116,11 @@ def plain(folder):
     (folder / "report.html").write_text("an audit", encoding="utf-8")
 
 
-def run(out, *, model=None, base=None, how=None, request=REQUEST, present=None, **more):
+def run(out, *, model=None, base=None, how=None, request=REQUEST, present=None,
+        engine=serial, **more):  # fmt: skip
     """The audit of the stand-in."""
     subject = Subject(model or Toy(), "toy", how or method("constant"), base=base)
     return audit(
         Path(out), subject, material(**more), request, command="sidestep audit toy",
-        present=present or plain, workers=1,
+        present=present or plain, engine=engine, workers=1,
     )  # fmt: skip
