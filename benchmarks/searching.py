@@ -97,7 +97,7 @@ def exact(rows: np.ndarray, index: Index) -> Table:
         for name, of in times.items():
             table.add_row(
                 str(count),
-                f"{name} ({fastest(count)})" if name.startswith("exact") else name,
+                f"{name} ({str(fastest(count))[6:]})" if name.startswith("exact") else name,
                 f"{median(of):.3f}",
                 f"{rows.nbytes / median(of) / 1e9:.1f}",
                 f"{ratio(of, times['faiss.knn, in memory']):.2f}",

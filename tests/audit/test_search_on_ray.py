@@ -15,8 +15,9 @@ pytest.importorskip("pyarrow")
 
 
 @pytest.fixture
-def index(tmp_path):
+def index(tmp_path, monkeypatch):
     """500 rows in shards of 7, many of them equal."""
+    monkeypatch.setattr(spreading, "SHARDS", 16)
     chance = np.random.default_rng(0)
     rows = chance.standard_normal((500, 16))
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)

@@ -38,8 +38,8 @@ def compressed(dimension: int, count: int) -> tuple[str, int]:
 
 
 def pruned(dimension: int, count: int) -> tuple[str, int]:
-    """Rows in float16, in lists around centres; only those of the 64 nearest are looked at."""
-    lists = max(1, min(int(4 * count**0.5), min(count, SAMPLE) // 39))
+    """Rows in float16, in lists around centres; only the 64 nearest lists are looked at."""
+    lists = max(1, min(int(4 * count**0.5), count // _step(count) // 39))
     return f"IVF{lists},SQfp16", min(VISITED, lists)
 
 
@@ -141,14 +141,18 @@ class Approximate:
 
 def _filled(faiss: Any, index: Index, key: str) -> Any:
     structure = faiss.index_factory(index.settings.dimension, key, faiss.METRIC_INNER_PRODUCT)
-    # Evenly over the index, because neighbours in a collection are often alike.
-    step = -(-len(index.ids) // SAMPLE)
+    step = _step(len(index.ids))
     structure.train(
         np.concatenate([b.rows[-b.first % step :: step] for b in index.rows()]).astype(np.float32)
     )
     for block in even(index.rows()):
         structure.add(block.rows.astype(np.float32))
     return structure
+
+
+def _step(count: int) -> int:
+    """Every how many rows one is trained on: evenly, because neighbours are often alike."""
+    return -(-count // SAMPLE)
 
 
 def _faiss() -> Any:

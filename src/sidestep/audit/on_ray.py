@@ -16,7 +16,7 @@ from sidestep.errors import BadRecords
 from sidestep.runs import cluster
 from sidestep.similarity.base import Vectors
 
-SHARDS = 16  # of a unit; the queries are rounded once for each
+SHARDS = 64  # of a unit; each begins without a similarity to beat, so few are better than many
 
 
 class Unit(NamedTuple):
