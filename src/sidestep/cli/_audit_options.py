@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sidestep.cli._engine import engine_options, ray_workers
 from sidestep.cli._methods import one_of, several_of
 from sidestep.cli._output import batch_option, seed_option
 
@@ -116,14 +117,7 @@ OPTIONS = (
     seed_option,
     batch_option,
     click.option("--device", default="cpu", show_default=True, help="Where the network runs."),
-    click.option(
-        "--engine",
-        type=click.Choice(["serial", "ray"]),
-        default="serial",
-        show_default=True,
-        help="In this process, or on Ray.",
-    ),
-    click.option("--workers", type=click.IntRange(min=1), help="Workers of Ray.  [default: 2]"),
+    engine_options,
     _text("--question", "What the audit is to answer; printed in the report."),
     _text("--context", "How the model is released: internal, behind an API, open weights."),
     _text("--auditor", "Who audits; printed in the report."),
@@ -152,12 +146,11 @@ def request(demo_of: bool, options: dict[str, Any]) -> "Request":
 
 def engine(options: dict[str, Any]) -> "Engine":
     """Where pictures are made."""
-    if options["engine"] == "ray":
+    spread = ray_workers(options["engine"], options["workers"])
+    if spread is not None:
         from sidestep.runs.on_ray import on_ray
 
-        return on_ray(options["workers"] or 2)
-    if options["workers"] is not None:
-        raise click.UsageError("--workers is of the engine ray; add --engine ray")
+        return on_ray(spread)
     from sidestep.runs.work import serial
 
     return serial

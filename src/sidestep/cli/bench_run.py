@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from sidestep.cli._engine import engine_options, ray_workers
 from sidestep.cli._output import (
     batch_option,
     json_option,
@@ -47,19 +48,7 @@ def read_shard(ctx: click.Context, param: click.Parameter, value: str) -> Shard:
     callback=read_shard,
     help="Make only every N-th work unit, from number i on.",
 )
-@click.option(
-    "--engine",
-    type=click.Choice(["serial", "ray"]),
-    default="serial",
-    show_default=True,
-    help="In this process, or on Ray: the cores or GPUs of this machine, or a cluster.",
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Workers of the engine ray.  [default: 2]",
-)
+@engine_options
 @json_option
 def command(
     name: str,
@@ -78,8 +67,7 @@ def command(
     the same records. A folder that holds another run is refused. `sidestep bench compare` and
     `sidestep bench curves` show the result.
     """
-    if workers is not None and engine != "ray":
-        raise click.UsageError("--workers is of the engine ray; add --engine ray")
+    spread = ray_workers(engine, workers)
     from sidestep.bench.demo import showing
     from sidestep.bench.materials import methods, open_scenario
     from sidestep.bench.scenario import load
@@ -88,10 +76,10 @@ def command(
 
     scenario = load(name)
     out = out or Path("out/bench") / scenario.name
-    if engine == "ray":
+    if spread is not None:
         from sidestep.runs.on_ray import on_ray
 
-        make = on_ray(workers or 2)
+        make = on_ray(spread)
     else:
         make = serial
     every = [how for rows in methods(scenario).values() for how in rows]

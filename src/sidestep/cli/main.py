@@ -20,7 +20,7 @@ COMMANDS = {
     "demo": "Show a model that copies its training pictures, and guidance that stops it.",
     "sample": "Sample pictures from a model with a guidance rule.",
     "bench": "Compare methods on the paper's scenarios, or on one that needs no data.",
-    "audit": "Audit a model against its training pictures: a verdict, a report, what helps.",
+    "audit": "Audit a model against its training pictures.",
     "index": "Index training pictures, so that copies of them can be searched for.",
     "hold-out": "Set pictures apart before training, to calibrate an audit with later.",
     "search": "Find the training pictures nearest to given ones, exactly.",

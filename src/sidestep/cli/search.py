@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sidestep.cli._engine import engine_options, ray_workers
 from sidestep.cli._output import Column, json_option, print_json, print_table
 from sidestep.errors import BadData
 
@@ -25,19 +26,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1),
     help="Nearest ones to print, of an index of whole pictures.  [default: 3]",
 )
-@click.option(
-    "--engine",
-    type=click.Choice(["serial", "ray"]),
-    default="serial",
-    show_default=True,
-    help="In this process, or on Ray: the cores of this machine, or a cluster.",
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Workers of the engine ray.  [default: 2]",
-)
+@engine_options
 @click.option(
     "--approximate",
     "way",
@@ -70,9 +59,8 @@ def command(
     In an index of tiles every window of an image is searched for, and the most similar pair of a
     window and a tile is printed; windows are left, top and side in percent of the picture.
     """
-    if workers is not None and engine != "ray":
-        raise click.UsageError("--workers is of the engine ray; add --engine ray")
-    if way is not None and engine == "ray":
+    spread = ray_workers(engine, workers)
+    if way is not None and spread is not None:
         raise click.UsageError("--approximate searches in this process; leave out --engine ray")
     if cache is not None and way is None:
         raise click.UsageError("--cache is of approximate search; add --approximate")
@@ -91,7 +79,7 @@ def command(
         except pictures.Refused as why:
             raise BadData(f"{path} cannot be searched for: {why}") from why
     if index.settings.tiles is not None:
-        if k is not None or way is not None or engine == "ray":
+        if k is not None or way is not None or spread is not None:
             raise click.UsageError(
                 "--k is for an index of whole pictures, as --approximate and --engine ray are; one "
                 "of tiles gives the most similar pair of each image. Leave it out."
@@ -104,10 +92,10 @@ def command(
         from sidestep.audit.approximate import Approximate
 
         found, levels = Approximate.of(index, way, cache).search(features, k)
-    elif engine == "ray":
+    elif spread is not None:
         from sidestep.audit.on_ray import on_ray
 
-        found = index.search(features, k, on_ray(workers or 2))
+        found = index.search(features, k, on_ray(spread))
     else:
         found = index.search(features, k)
     wanted = set(found.ids.ravel().tolist())
