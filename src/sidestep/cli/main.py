@@ -23,7 +23,7 @@ COMMANDS = {
     "audit": "Audit a model against its training pictures.",
     "index": "Index training pictures, so that copies of them can be searched for.",
     "hold-out": "Set pictures apart before training, to calibrate an audit with later.",
-    "search": "Find the training pictures nearest to given ones, exactly.",
+    "search": "Find the training pictures nearest to given ones, exactly unless told otherwise.",
     "duplicates": "Count the near-duplicates inside an index of training pictures.",
     "verify": "Check that an audit's files are as they were sealed.",
     "report": "Write the HTML report of a run or an audit.",
