@@ -2,7 +2,7 @@
 
 Evaluations and time of each rule against plain guidance, the rule's own arithmetic against the
 bare formula, batches against the released scripts' way of one image at a time, and what the rules
-cost inside diffusers pipelines.
+cost inside diffusers pipelines. Search in an index comes last, and takes the longest.
 """
 
 import subprocess
@@ -13,6 +13,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from benchmarks import searching
 from benchmarks.pipelines import pipelines
 from rich.console import Console
 from rich.table import Table
@@ -127,6 +128,7 @@ def main() -> None:
     """Run all and print."""
     console, model = Console(), load(embedded.folder())
     console.print(startup(), arithmetic(model), rules(model), batches(model), pipelines())
+    searching.main()
 
 
 if __name__ == "__main__":

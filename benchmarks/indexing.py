@@ -1,4 +1,4 @@
-"""What an index costs beside its recipe, and search beside bare FAISS, as ratios from one run.
+"""What an index costs beside its recipe, as ratios from one run.
 
 Rounds are interleaved: `python -m benchmarks.indexing`.
 """
@@ -10,7 +10,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import faiss
 import numpy as np
 from PIL import Image
 from rich.console import Console
@@ -18,14 +17,12 @@ from rich.table import Table
 
 from sidestep.audit.build import build_index
 from sidestep.audit.recipes import recipe
-from sidestep.audit.search import Block, top
 from sidestep.sources import pictures
 from sidestep.sources.collection import open_collection
 
 ROUNDS = 3
 # Enough pictures that the start of the decoders is not what is measured.
 PICTURES, SIDE, BATCH = 1280, 256, 32
-ROWS, WIDTH, SHARD, QUERIES, K = 100_000, 512, 4096, 2000, 10
 
 
 def seconds(call: Callable[[], Any]) -> float:
@@ -73,28 +70,9 @@ def indexing() -> Table:
     return table
 
 
-def searching() -> Table:
-    """Queries per second of exact search in shards, against FAISS over all rows in memory."""
-    chance = np.random.default_rng(0)
-    rows = chance.standard_normal((ROWS, WIDTH), dtype=np.float32)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    small, queries = rows.astype(np.float16), rows[:QUERIES]
-    blocks = [Block(i, small[i : i + SHARD]) for i in range(0, ROWS, SHARD)]
-    metric = faiss.METRIC_INNER_PRODUCT
-    bare, ours = [], []
-    for _ in range(ROUNDS):
-        bare.append(seconds(lambda: faiss.knn(queries, rows, K, metric=metric)))
-        ours.append(seconds(lambda: top(queries, blocks, K)))
-    ratio = median(b / o for b, o in zip(bare, ours, strict=True))
-    table = Table("way", "queries / s", "/ FAISS", title=f"{ROWS} rows of {WIDTH}, k = {K}")
-    table.add_row("faiss.knn, float32 in memory", f"{QUERIES / median(bare):.1f}", "1.00")
-    table.add_row("exact, in shards of float16", f"{QUERIES / median(ours):.1f}", f"{ratio:.2f}")
-    return table
-
-
 def main() -> None:
-    """Run both and print."""
-    Console().print(indexing(), searching())
+    """Run and print."""
+    Console().print(indexing())
 
 
 if __name__ == "__main__":
