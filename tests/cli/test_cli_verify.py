@@ -98,3 +98,14 @@ def test_what_is_no_bundle_exits_with_2(sealed, capsys, arguments, said):
     assert main(["verify", *(a.format(folder=sealed[0]) for a in arguments)]) == 2
     shown = capsys.readouterr()
     assert said in shown.err and shown.err.startswith("Error: ") and not shown.out
+
+
+@pytest.mark.parametrize("mode", ["blur", "hashes"])
+def test_a_redacted_edition_of_a_real_audit_holds(sealed, mode):
+    """Its hashes fit, and its counts and verdict follow from its redacted records."""
+    folder, _ = sealed
+    out = folder.with_name(mode)
+    assert main(["redact", str(folder), "--mode", mode, "--out", str(out)]) == 0
+    assert main(["verify", str(out)]) == 0
+    said = b"".join(p.read_bytes() for p in out.rglob("*.json*"))
+    assert (b"picture 3" in said) == (mode == "blur")
