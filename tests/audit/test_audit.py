@@ -194,6 +194,18 @@ def test_a_part_of_a_training_picture_is_found_by_tiles_alone(tmp_path):
     assert "percent:0,0,50,50 of the train" in found[0].exhibits[0].window
 
 
+def test_captions_that_the_model_reads_in_part_are_counted(tmp_path):
+    class Short(Toy):
+        max_tokens = 9
+
+        def count_tokens(self, prompt):
+            return len(prompt)
+
+    made = toy_audit.run(tmp_path, model=Short(), request=replace(REQUEST, tries=("none",)))
+    # "picture 10" and "picture 11" have 10 letters.
+    assert made.prompts.chosen == "all of them; 2 longer than the model reads, so cut at their end"
+
+
 def test_a_second_process_is_told_to_wait(folder):
     with FileLock(folder / "work" / "lock"), pytest.raises(BadRecords, match="another process"):
         toy_audit.run(folder)

@@ -161,6 +161,10 @@ def _prompts(facts: Facts) -> PromptFacts:
         if len(sampled) == every
         else f"{len(sampled)} of {every}: the most duplicated first, within a level by a hash"
     )
+    model: Any = facts.subject.model
+    if hasattr(model, "count_tokens"):
+        cut = sum(model.count_tokens(prompt) > model.max_tokens for prompt in sampled)
+        chosen += f"; {cut} longer than the model reads, so cut at their end" if cut else ""
     return PromptFacts(
         source=material.prompts_source,
         sha256=digest(sampled),
