@@ -1,9 +1,12 @@
 """`sidestep audit`, as a user types it: exit codes, refusals, and the demo."""
 
 import json
+import shlex
 import socket
 
+import numpy as np
 import pytest
+from PIL import Image
 from reference import toy_audit
 from reference.toy_audit import Toy
 
@@ -108,3 +111,12 @@ def test_the_embedded_model_is_found_out(tmp_path, monkeypatch, capsys):
     assert evidence.search.negative.copies == 0
     assert evidence.recommendation.holds and evidence.recommendation.seed != 0
     assert main(["verify", str(tmp_path / "a")]) == 0
+    # An exhibit's command makes its picture again, but for what another batch rounds otherwise.
+    shown = evidence.findings[0].exhibits[0]
+    command = shlex.split(str(shown.command).replace("MODEL", "embedded"))[1:]
+    assert main([*command, "--out", str(tmp_path / "again")]) == 0
+    last = sorted((tmp_path / "again" / "images").rglob("*.png"))[-1]
+    made, there = (
+        np.asarray(Image.open(path)).astype(int) for path in (last, tmp_path / "a" / shown.picture)
+    )
+    assert abs(made - there).max() <= 1
