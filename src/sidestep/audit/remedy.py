@@ -78,8 +78,11 @@ def find(question: Question, known: Candidates, make: Make) -> Remedy:
         parts[f"confirmed-{number + 1}"] = rows
         tried[how.label] = msgspec.structs.replace(tried[how.label], confirmed=share(rows))
         before = share(_by_label(earlier["tried"])[question.audited.label])
-        recommendation = _recommend(question, how, tried[how.label], before, share(rows))
-        if recommendation.holds:
+        made = _recommend(question, how, tried[how.label], before, share(rows))
+        # Where none holds, the one with the fewest copies is shown as not confirmed.
+        if recommendation is None or made.confirmed.share < recommendation.confirmed.share:
+            recommendation = made
+        if made.holds:
             break
     others = [
         Tried(label=label, name=how.name, settings=how.settings, unfit=refused[label])

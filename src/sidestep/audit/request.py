@@ -36,7 +36,8 @@ class Subject:
     model: Audited
     name: str
     method: Method  # the guidance, with mitigations, that it is used with
-    lora: str | None = None
+    lora: str | None = None  # what to call its LoRA
+    lora_scale: float = 1.0
     # The same without its LoRA: its pictures are controls where no others are given.
     base: Audited | None = None
 

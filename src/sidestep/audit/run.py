@@ -221,9 +221,16 @@ def _again(on: Ground, record: Record) -> str:
     """The command that makes a picture once more."""
     prompt = shlex.quote(record.prompt)
     return (
-        f"sidestep sample MODEL {prompt} {options(on.subject.method)} "
+        f"sidestep sample MODEL {prompt}{_lora(on)} {options(on.subject.method)} "
         f"--steps {on.request.steps} --seed {on.request.seed} --draws {record.draw + 1}"
     )
+
+
+def _lora(on: Ground) -> str:
+    name, weight = on.subject.lora, on.subject.lora_scale
+    if name is None:
+        return ""
+    return f" --lora {shlex.quote(name)}" + ("" if weight == 1 else f" --lora-scale {weight:g}")
 
 
 def _jobs(prompts: Sequence[str], draws: int) -> list[Job]:

@@ -123,7 +123,7 @@ def _model(facts: Facts) -> ModelFacts:
     return ModelFacts(
         name=subject.name,
         sha256=subject.model.fingerprint,
-        lora=subject.lora,
+        lora=None if subject.lora is None else f"{subject.lora} x {subject.lora_scale:g}",
         method=options(subject.method),
         settings={"name": subject.method.name, **subject.method.settings},
         steps=ask.steps,

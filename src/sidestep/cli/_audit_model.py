@@ -35,8 +35,8 @@ def _subject(model: Chosen, options: dict[str, Any]) -> "Subject":
     if model.lora is None:
         return Subject(model.load(device), name, how)
     base = None if options["controls"] is not None else model.base().load(device)
-    weight = "" if model.lora_scale == 1 else f" x {model.lora_scale:g}"
-    return Subject(model.load(device), name, how, lora=model.lora.name + weight, base=base)
+    tuned = model.load(device)
+    return Subject(tuned, name, how, model.lora.name, model.lora_scale, base)
 
 
 def _material(subject: "Subject", options: dict[str, Any]) -> "Material":

@@ -95,7 +95,10 @@ OPTIONS = (
         "--steps", type=click.IntRange(min=1), help="Sampling steps.  [default: 50, demo 25]"
     ),
     click.option(
-        "--rate", type=SHARE, help="Share of never-trained pictures that may pass.  [default: 0.01]"
+        "--rate",
+        type=SHARE,
+        help="Share of never-trained pictures that may be taken for copies.  "
+        "[default: 0.01, demo 0.001]",
     ),
     click.option(
         "--level",
