@@ -219,6 +219,8 @@ def _remedy(on: Ground, asked: Sequence[Record], command: str) -> Remedy:
 
 def _again(on: Ground, record: Record) -> str:
     """The command that makes a picture once more."""
+    if not record.prompt:
+        return "the audit's own command: `sidestep sample` asks for a prompt"
     prompt = shlex.quote(record.prompt)
     return (
         f"sidestep sample MODEL {prompt}{_lora(on)} {options(on.subject.method)} "

@@ -51,7 +51,8 @@ def command(model: Chosen, out: Path, fail_on: str, as_json: bool, **options: An
     model that comes with Sidestep, or `demo` for that model with its own training pictures. Each
     caption of the training set is sampled several times, every picture compared with every
     training picture, and what comes back is shown beside its source. If that is a finding, rules
-    and mitigations are tried on it with the same seeds, and the cheapest that is enough is run on new ones.
+    and mitigations are tried on it with the same seeds, and the cheapest that is enough is run on
+    new ones.
 
     DIR/report.html is for people and DIR/audit.json for programs; `sidestep verify DIR` checks
     every file. Exit codes: 0 pass, 1 finding, 2 error, 3 inconclusive.
