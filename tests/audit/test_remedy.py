@@ -6,7 +6,7 @@ from scipy.stats import binom
 
 from sidestep import registry
 from sidestep.audit import candidates, remedy
-from sidestep.audit.evidence import Change, Share, Tried
+from sidestep.audit.evidence import Change, Recommendation, Share, Tried
 from sidestep.errors import BadData, SidestepError
 
 
@@ -67,3 +67,13 @@ def test_names_choose_candidates():
         candidates.load(["statik"])
     with pytest.raises(BadData, match="somebody has to write"):
         candidates.load(["rewording"])
+
+
+def test_new_seeds_are_those_of_the_recommended_setting_and_not_of_the_last_one_tried():
+    best = Recommendation(
+        label="a", name="static", settings={}, why="", seed=1, before=Share.count(9, 10),
+        confirmed=Share.count(1, 10), holds=False, python="", command="",
+    )  # fmt: skip
+    parts = {"tried": rows("a", 3), "confirmed-1": rows("a", 2), "confirmed-2": rows("b", 5)}
+    found = remedy.Remedy((), best, parts).confirmed
+    assert {r.rule for r in found} == {"a"} and sum(bool(r.copy) for r in found) == 2

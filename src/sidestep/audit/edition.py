@@ -7,14 +7,13 @@ from pathlib import Path
 
 from PIL import Image
 
+from sidestep.audit import sums
 from sidestep.audit.blurred import blurred, png
 from sidestep.audit.evidence import FILE, Evidence
 from sidestep.audit.redact import Mode, Redaction
 from sidestep.errors import BadRecords, SidestepError
 from sidestep.files import write
 from sidestep.runs import records
-
-SUMS = "SHA256SUMS"
 
 
 def write_edition(bundle: Path, out: Path, mode: Mode) -> Path:
@@ -38,7 +37,7 @@ def write_edition(bundle: Path, out: Path, mode: Mode) -> Path:
     full = Evidence.read(bundle)
     parts = {name: records.read(inside(bundle, name)) for name in full.records.values()}
     redaction = Redaction(mode, full, {r.prompt for rows in parts.values() for r in rows})
-    edition = redaction.evidence(full, _sha256(bundle / SUMS))
+    edition = redaction.evidence(full, _sha256(bundle / sums.NAME))
     out.mkdir(parents=True, exist_ok=True)
     openings = openings_of(out)
     # Reserved before anything is written, and readable for the owner alone.
@@ -71,9 +70,9 @@ def inside(folder: Path, name: str) -> Path:
 
 
 def _check(bundle: Path, out: Path) -> None:
-    if not (bundle / SUMS).is_file():
+    if not (bundle / sums.NAME).is_file():
         raise BadRecords(
-            f"{bundle} has no {SUMS}, so it is no finished bundle that an edition could name; "
+            f"{bundle} has no {sums.NAME}, so it is no finished bundle that an edition could name; "
             "run the audit to its end first"
         )
     if out.is_relative_to(bundle):

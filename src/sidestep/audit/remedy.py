@@ -24,6 +24,7 @@ from sidestep.runs.paired import changes_to, pairs_of
 from sidestep.runs.records import Record
 
 HARM = 0.05  # of agreement, in its own unit: smaller losses are within what chance does here
+CONFIRMING = "confirmed"  # begins the names of the parts with new seeds
 CONFIRMED = 8  # candidates whose confirmation is tried at most
 
 # Makes pictures into a part of the audit: (part, jobs, methods, seed) to scored records.
@@ -54,8 +55,9 @@ class Remedy(NamedTuple):
     @property
     def confirmed(self) -> list[Record]:
         """The pictures of the recommended setting, from new seeds."""
-        parts = [rows for part, rows in self.records.items() if part.startswith("confirmed")]
-        return parts[-1] if parts else []
+        best = self.recommendation
+        made = [r for part, own in self.records.items() if part.startswith(CONFIRMING) for r in own]
+        return [r for r in made if best is not None and r.rule == best.label]
 
 
 def find(question: Question, known: Candidates, make: Make) -> Remedy:
@@ -74,8 +76,8 @@ def find(question: Question, known: Candidates, make: Make) -> Remedy:
     order = sorted(enough, key=lambda how: price(tried[how.label]))
     recommendation, parts = None, dict[str, list[Record]]()
     for number, how in enumerate(order[:CONFIRMED]):
-        rows = make(f"confirmed-{number + 1}", question.confirm, [how], question.new_seed)
-        parts[f"confirmed-{number + 1}"] = rows
+        rows = make(f"{CONFIRMING}-{number + 1}", question.confirm, [how], question.new_seed)
+        parts[f"{CONFIRMING}-{number + 1}"] = rows
         tried[how.label] = msgspec.structs.replace(tried[how.label], confirmed=share(rows))
         before = share(_by_label(earlier["tried"])[question.audited.label])
         made = _recommend(question, how, tried[how.label], before, share(rows))

@@ -116,7 +116,7 @@ def _evidence(
     cure = Remedy((), None, {})
     # A remedy is judged by whole copies; parts alone have none.
     if verdict.state == "finding" and counted.prompts:
-        cure = _remedy(on, asked, command)
+        cure = _remedy(on, [g.name for g in counted.prompts], command)
         rows |= cure.records
         found = [_confirmed(one, cure) for one in found]
     facts = Facts(
@@ -150,15 +150,15 @@ def _evidence(
 def _negative(on: Ground, asked: Sequence[Record]) -> Share | None:
     if not asked:
         return None
-    parts = list[Vectors]()
+    rows = list[Vectors]()
     for first in range(0, len(asked), controls.CHUNK):
         names = [r.image for r in asked[first : first + controls.CHUNK]]
         images = [np.asarray(Image.open(on.work / OBSERVED / name)) for name in names]
-        parts.append(on.training.recipes[0].embed(np.stack(images)))
+        rows.append(on.training.recipes[0].embed(np.stack(images)))
     return controls.negative(
         on.index,
         on.controls,
-        np.concatenate(parts),
+        np.concatenate(rows),
         [r.similarity[str(r.recipe)] for r in asked],
         on.threshold,
     )
@@ -199,8 +199,7 @@ def _pixels(on: Ground, shown: Iterable[TrainingPicture]) -> dict[str, Images]:
     return {names[row]: image for row, image in found.items()}
 
 
-def _remedy(on: Ground, asked: Sequence[Record], command: str) -> Remedy:
-    copied = [g.name for g in results(asked, on.captions, 0.0).prompts]
+def _remedy(on: Ground, copied: Sequence[str], command: str) -> Remedy:
     prompts = copied[: on.request.tried_prompts]
     ask = on.request
     question = remedy.Question(
