@@ -204,6 +204,8 @@ def test_captions_that_the_model_reads_in_part_are_counted(tmp_path):
     made = toy_audit.run(tmp_path, model=Short(), request=replace(REQUEST, tries=("none",)))
     # "picture 10" and "picture 11" have 10 letters.
     assert made.prompts.chosen == "all of them; 2 longer than the model reads, so cut at their end"
+    shown = [finding.exhibits[0] for finding in made.findings]
+    assert all(one.command.endswith(" --cut") == (len(one.prompt) > 9) for one in shown)
 
 
 def test_a_second_process_is_told_to_wait(folder):

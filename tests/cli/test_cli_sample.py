@@ -97,6 +97,15 @@ def test_a_lora_reaches_the_model_and_its_name_in_the_run(
     assert calls[0]["name"] == name
 
 
+def test_a_picture_can_be_asked_for_without_a_prompt(
+    calls: list[dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sample", "m", "", "--out", str(tmp_path)]) == 0
+    assert calls[0]["prompts"] == [""]
+    # An empty variable of a shell looks the same, so it is said.
+    assert "prompt 1 is empty: a picture without a prompt" in capsys.readouterr().err
+
+
 def test_settings_not_given_are_the_rules_own(calls: list[dict[str, Any]], tmp_path: Path) -> None:
     from sidestep.guidance.dynamic import Dynamic
 
@@ -128,8 +137,7 @@ def test_rules_are_what_the_registry_knows() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([""], "prompt 1 is empty; write what the picture should show"),
-        (["a fox", " \t"], "prompt 2 is empty"),
+        (["a fox", " \t"], "prompt 2 is nothing but spaces; write what the picture should show"),
         (["a fox", "a fox"], "the same as prompt 1"),
         (["one two three four five six"], "prompt 1 has 6 tokens and is cut at 5"),
         (["a " * 100_000], "prompt 1 has 100000 tokens and is cut at 5"),

@@ -105,6 +105,12 @@ def _named(path: Path, kind: str) -> Iterator[str]:
         yield text.cell(path, number, row, name).strip()
 
 
+def is_cut(model: object, prompt: str) -> bool:
+    """Whether the model reads the prompt in part; a model that counts no tokens reads it whole."""
+    count, most = getattr(model, "count_tokens", None), getattr(model, "max_tokens", None)
+    return count is not None and most is not None and count(prompt) > most
+
+
 def digest(prompts: Sequence[str]) -> str:
     """SHA-256 of prompts, one a line."""
     return hashlib.sha256("\n".join(prompts).encode()).hexdigest()

@@ -20,6 +20,7 @@ from sidestep.audit.evidence import Evidence, Finding, Share, TrainingPicture
 from sidestep.audit.findings import findings, results, share
 from sidestep.audit.ground import Ground, Place
 from sidestep.audit.plan import begun
+from sidestep.audit.prompts import is_cut
 from sidestep.audit.remedy import Remedy
 from sidestep.audit.request import Material, Request, Subject
 from sidestep.audit.spelling import options
@@ -218,12 +219,11 @@ def _remedy(on: Ground, copied: Sequence[str], command: str) -> Remedy:
 
 def _again(on: Ground, record: Record) -> str:
     """The command that makes a picture once more."""
-    if not record.prompt:
-        return "the audit's own command: `sidestep sample` asks for a prompt"
     prompt = shlex.quote(record.prompt)
+    cut = " --cut" if is_cut(on.subject.model, record.prompt) else ""
     return (
         f"sidestep sample MODEL {prompt}{_lora(on)} {options(on.subject.method)} "
-        f"--steps {on.request.steps} --seed {on.request.seed} --draws {record.draw + 1}"
+        f"--steps {on.request.steps} --seed {on.request.seed} --draws {record.draw + 1}{cut}"
     )
 
 

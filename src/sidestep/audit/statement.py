@@ -22,7 +22,7 @@ from sidestep.audit.evidence import (
 )
 from sidestep.audit.index import Index
 from sidestep.audit.near_duplicates import levels
-from sidestep.audit.prompts import Caption, digest
+from sidestep.audit.prompts import Caption, digest, is_cut
 from sidestep.audit.remedy import Remedy
 from sidestep.audit.request import Material, Request, Subject
 from sidestep.audit.spelling import options
@@ -161,10 +161,8 @@ def _prompts(facts: Facts) -> PromptFacts:
         if len(sampled) == every
         else f"{len(sampled)} of {every}: the most duplicated first, within a level by a hash"
     )
-    model: Any = facts.subject.model
-    if hasattr(model, "count_tokens"):
-        cut = sum(model.count_tokens(prompt) > model.max_tokens for prompt in sampled)
-        chosen += f"; {cut} longer than the model reads, so cut at their end" if cut else ""
+    cut = sum(is_cut(facts.subject.model, prompt) for prompt in sampled)
+    chosen += f"; {cut} longer than the model reads, so cut at their end" if cut else ""
     return PromptFacts(
         source=material.prompts_source,
         sha256=digest(sampled),

@@ -181,7 +181,8 @@ def command(
 
     MODEL is a folder in the layout of diffusers' StableDiffusionPipeline, the id of one on the
     Hugging Face Hub such as OWNER/NAME, or the word `embedded` for the small model that comes with
-    Sidestep. Settings that are not given have the rule's defaults.
+    Sidestep. PROMPT may be "", a picture without a prompt. Settings that are not given have the
+    rule's defaults.
     """
     check_prompts(prompts)
     from sidestep.runs.generate import method
@@ -197,6 +198,8 @@ def command(
         )
     loaded = model.load()
     notes = too_long(loaded, prompts, cut)
+    if "" in prompts:
+        notes.append(f"prompt {prompts.index('') + 1} is empty: a picture without a prompt")
     for note in notes:
         warn(note)
     prepare(out)
@@ -227,10 +230,13 @@ def command(
 
 
 def check_prompts(prompts: Sequence[str]) -> None:
-    """Refuse a prompt that is empty or comes twice."""
+    """Refuse a prompt of spaces alone, and one that comes twice."""
     for i, prompt in enumerate(prompts, start=1):
-        if not prompt.strip():
-            raise SidestepError(f"prompt {i} is empty; write what the picture should show")
+        if prompt and not prompt.strip():
+            raise SidestepError(
+                f"prompt {i} is nothing but spaces; write what the picture should show, "
+                'or "" for a picture without a prompt'
+            )
         if prompt in prompts[: i - 1]:
             raise SidestepError(
                 f"prompt {i} is the same as prompt {prompts.index(prompt) + 1} and would give the "

@@ -163,10 +163,10 @@ def run(
     """Sample every prompt `draws` times with each rule into a run folder; unscored records.
 
     `settings` are those of `fill`; another run in the folder is replaced. Raises SidestepError for
-    no prompts, an empty prompt or no draws.
+    no prompts or no draws.
     """
-    if not prompts or any(not p.strip() for p in prompts):
-        raise SidestepError("a prompt is empty; give each picture a caption to show")
+    if not prompts:
+        raise SidestepError('there is no prompt; give at least one, "" for no caption at all')
     if draws < 1:
         raise SidestepError(f"draws is {draws}; ask for at least one picture of each prompt")
     jobs = [Job(prompt, draw) for prompt in prompts for draw in range(draws)]
