@@ -6,7 +6,7 @@ import numpy as np
 
 from sidestep.audit.evidence import Exhibit, Finding, Group, Results, Share, TrainingPicture
 from sidestep.audit.prompts import Caption, level_of
-from sidestep.runs.records import Record
+from sidestep.runs.records import Record, of_kind
 
 KINDS = {
     "target": "captions of the training set",
@@ -21,23 +21,28 @@ def results(
     records: Sequence[Record], captions: Sequence[Caption], control_median: float
 ) -> Results:
     """The shares of copies of an audited setting."""
-    asked = [r for r in records if r.kind == "target"]
+    counted = asked(records)
     times = {c.text: c.times for c in captions}
-    by_prompt = groups(asked, lambda r: r.prompt)
-    similarity = np.array([r.similarity[str(r.recipe)] for r in asked or records])
+    by_prompt = groups(counted, lambda r: r.prompt)
+    similarity = np.array([r.similarity[str(r.recipe)] for r in counted or records])
     return Results(
         kinds=groups(records, lambda r: KINDS[r.kind]),
         prompts=tuple(
             sorted((g for g in by_prompt if g.share.copies), key=lambda g: -g.share.share)
         ),
-        draws=groups(asked, lambda r: str(r.draw)),
+        draws=groups(counted, lambda r: str(r.draw)),
         levels=_in_order(
-            groups((r for r in asked if times[r.prompt]), lambda r: level_of(times[r.prompt]))
+            groups((r for r in counted if times[r.prompt]), lambda r: level_of(times[r.prompt]))
         ),
         similarity_median=float(np.median(similarity)),
         similarity_p95=float(np.percentile(similarity, 95)),
         control_median=control_median,
     )
+
+
+def asked(records: Iterable[Record]) -> list[Record]:
+    """The pictures that a verdict rests on: those made for captions of the training set."""
+    return of_kind(records, "target")
 
 
 def groups(records: Iterable[Record], name: Name) -> tuple[Group, ...]:
@@ -69,8 +74,8 @@ def findings(
     found = []
     for name, rows in sorted(copies.items(), key=lambda item: (-len(item[1]), item[0])):
         rows = sorted(rows, key=_similarity, reverse=True)
-        asked = {r.prompt for r in rows}
-        made = groups((r for r in records if r.prompt in asked), lambda r: r.prompt)
+        prompts = {r.prompt for r in rows}
+        made = groups((r for r in records if r.prompt in prompts), lambda r: r.prompt)
         found.append(
             Finding(
                 training=pictures[name],

@@ -36,6 +36,11 @@ AS_AUDITED = "as audited"  # label of the audited setting in every part
 BASE = 2  # pictures of a base model for every one that the rate of false alarms asks for
 
 
+def for_captions(prompts: Sequence[str], draws: int) -> list[Job]:
+    """So many pictures of every caption; `findings.asked` finds their records."""
+    return [Job(prompt, draw, "target") for prompt in prompts for draw in range(draws)]
+
+
 @dataclass(frozen=True)
 class Place:
     """Where an audit works, and with what."""
@@ -98,8 +103,7 @@ class Ground:
         prompts = [c.text for c in every] if given is None else list(given[: self.request.captions])
         wanted = int(np.ceil(BASE / self.request.rate))
         draws = max(self.request.draws, -(-wanted // max(len(prompts), 1)))
-        jobs = [Job(prompt, draw, "target") for prompt in prompts for draw in range(draws)]
-        self._fill(base, "base", jobs, [self.how], self.request.seed + 2)
+        self._fill(base, "base", for_captions(prompts, draws), [self.how], self.request.seed + 2)
         return open_collection(str(self.work / "base" / "images" / self.how.slug))
 
     @cached_property
@@ -141,9 +145,8 @@ class Ground:
     def jobs(self) -> list[Job]:
         """The pictures that the verdict rests on."""
         ask = self.request
-        rows = [Job(c.text, draw, "target") for c in self.captions for draw in range(ask.draws)]
-        rows += self.ordinary
-        return rows + [Job("", draw, "other") for draw in range(ask.empty)]
+        rows = for_captions([c.text for c in self.captions], ask.draws)
+        return rows + self.ordinary + [Job("", draw, "other") for draw in range(ask.empty)]
 
     @property
     def ordinary(self) -> list[Job]:

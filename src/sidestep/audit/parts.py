@@ -13,7 +13,7 @@ from PIL import Image
 
 from sidestep.audit import controls
 from sidestep.audit.evidence import Exhibit, Finding, Group, Share, TrainingPicture
-from sidestep.audit.findings import EXHIBITS, groups, picture
+from sidestep.audit.findings import EXHIBITS, asked, groups, picture
 from sidestep.audit.index import Index
 from sidestep.audit.local import Match, calibrate_tiles, local_copies
 from sidestep.runs.records import Record
@@ -58,8 +58,8 @@ def find(search: Search, records: Sequence[Record], folder: Path) -> list[Found]
 
 def share(found: Sequence[Found], records: Sequence[Record]) -> Share | None:
     """Pictures that hold a part, among those made for captions that are no copies as a whole."""
-    whole = [r for r in records if r.kind == "target" and not r.copy]
-    parts = sum(f.record.kind == "target" for f in found)
+    whole = [r for r in asked(records) if not r.copy]
+    parts = len(asked(f.record for f in found))
     return Share.count(parts, len(whole)) if whole else None
 
 
@@ -88,10 +88,10 @@ def findings(
 def _prompts(rows: Sequence[Found], records: Sequence[Record]) -> tuple[Group, ...]:
     """For each prompt, the pictures that hold a part of this training picture."""
     made = {g.name: g.share.of for g in groups(records, lambda r: r.prompt)}
-    asked = dict.fromkeys(one.record.prompt for one in rows)
+    prompts = dict.fromkeys(one.record.prompt for one in rows)
     return tuple(
         Group(name=p, share=Share.count(sum(r.record.prompt == p for r in rows), made[p]))
-        for p in asked
+        for p in prompts
     )
 
 

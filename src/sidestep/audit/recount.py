@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sidestep.audit.evidence import Evidence, Share
-from sidestep.audit.findings import KINDS, groups, share
+from sidestep.audit.findings import KINDS, asked, groups, share
 from sidestep.audit.verdict import Observed, judge
 from sidestep.runs.records import Record, read
 
@@ -26,16 +26,16 @@ def recount(folder: Path) -> Iterator[str]:
 
 
 def _observed(evidence: Evidence, rows: list[Record]) -> Iterator[str]:
-    asked = [r for r in rows if r.kind == "target"]
-    counted = {g.name: g.share for g in groups(asked, lambda r: r.prompt)}
+    counted = asked(rows)
+    by_prompt = {g.name: g.share for g in groups(counted, lambda r: r.prompt)}
     for name, here, there in (
         ("results by kind", evidence.results.kinds, groups(rows, lambda r: KINDS[r.kind])),
-        ("results by draw", evidence.results.draws, groups(asked, lambda r: str(r.draw))),
+        ("results by draw", evidence.results.draws, groups(counted, lambda r: str(r.draw))),
     ):
         if here != there:
             yield f"{name} in audit.json are not those of its records"
     for group in evidence.results.prompts:
-        if counted.get(group.name) != group.share:
+        if by_prompt.get(group.name) != group.share:
             yield f"the share of the prompt {group.name!r} is not that of its records"
     copied = {r.nearest for r in rows if r.copy}
     if copied != {f.training.id for f in evidence.findings if not f.local}:
@@ -63,12 +63,12 @@ def _share(rows: list[Record], label: str) -> Share | None:
 
 
 def _seen(evidence: Evidence, rows: list[Record]) -> Observed:
-    asked = [r for r in rows if r.kind == "target"]
+    counted = asked(rows)
     return Observed(
         level=evidence.verdict.level,
         rate=evidence.search.calibration["rate"],
-        share=share(asked) if asked else None,
-        prompts=[g for g in groups(asked, lambda r: r.prompt) if g.share.copies],
+        share=share(counted) if counted else None,
+        prompts=[g for g in groups(counted, lambda r: r.prompt) if g.share.copies],
         captions=evidence.prompts.sampled,
         positives=evidence.search.positives,
         negative=evidence.search.negative,

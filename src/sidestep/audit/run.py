@@ -17,8 +17,8 @@ from PIL import Image
 
 from sidestep.audit import candidates, controls, parts, remedy
 from sidestep.audit.evidence import Evidence, Finding, Share, TrainingPicture
-from sidestep.audit.findings import findings, results, share
-from sidestep.audit.ground import Ground, Place
+from sidestep.audit.findings import asked, findings, results, share
+from sidestep.audit.ground import Ground, Place, for_captions
 from sidestep.audit.plan import begun
 from sidestep.audit.prompts import is_cut
 from sidestep.audit.remedy import Remedy
@@ -28,7 +28,7 @@ from sidestep.audit.statement import Facts, state
 from sidestep.audit.verdict import Observed, judge
 from sidestep.audit.writing import OBSERVED, write_bundle
 from sidestep.errors import BadRecords
-from sidestep.runs.generate import Job, Report, silent
+from sidestep.runs.generate import Report, silent
 from sidestep.runs.records import Record
 from sidestep.runs.work import Engine, serial
 from sidestep.similarity.base import Images, Vectors
@@ -87,18 +87,18 @@ def _evidence(
     """The evidence, the training pictures it shows by file, and the records of its parts."""
     again = partial(_again, on)
     observed = on.make(OBSERVED, on.jobs, [on.how], on.request.seed)
-    asked = [r for r in observed if r.kind == "target"]
+    made = asked(observed)
     counted = results(observed, on.captions, on.calibration.median)
     pieces = _pieces(on, observed)
     local = parts.share(pieces, observed) if on.request.tiles else None
     counted = msgspec.structs.replace(counted, local=local)
     positives = controls.positives(on.training, on.threshold, on.planted, on.subject.model)
-    negative = _negative(on, asked)
+    negative = _negative(on, made)
     verdict = judge(
         Observed(
             level=on.request.level,
             rate=on.request.rate,
-            share=share(asked) if asked else None,
+            share=share(made) if made else None,
             prompts=counted.prompts,
             captions=len(on.captions),
             positives=positives,
@@ -148,19 +148,19 @@ def _evidence(
     return evidence, pixels, rows
 
 
-def _negative(on: Ground, asked: Sequence[Record]) -> Share | None:
-    if not asked:
+def _negative(on: Ground, made: Sequence[Record]) -> Share | None:
+    if not made:
         return None
     rows = list[Vectors]()
-    for first in range(0, len(asked), controls.CHUNK):
-        names = [r.image for r in asked[first : first + controls.CHUNK]]
+    for first in range(0, len(made), controls.CHUNK):
+        names = [r.image for r in made[first : first + controls.CHUNK]]
         images = [np.asarray(Image.open(on.work / OBSERVED / name)) for name in names]
         rows.append(on.training.recipes[0].embed(np.stack(images)))
     return controls.negative(
         on.index,
         on.controls,
         np.concatenate(rows),
-        [r.similarity[str(r.recipe)] for r in asked],
+        [r.similarity[str(r.recipe)] for r in made],
         on.threshold,
     )
 
@@ -206,9 +206,9 @@ def _remedy(on: Ground, copied: Sequence[str], command: str) -> Remedy:
     question = remedy.Question(
         model=on.subject.model,
         audited=on.how,
-        findings=_jobs(prompts, min(ask.draws, ask.tried_draws)),
+        findings=for_captions(prompts, min(ask.draws, ask.tried_draws)),
         ordinary=on.ordinary,
-        confirm=_jobs(prompts, ask.draws),
+        confirm=for_captions(prompts, ask.draws),
         level=ask.level,
         seed=ask.seed,
         new_seed=ask.seed + 1,
@@ -234,13 +234,9 @@ def _lora(on: Ground) -> str:
     return f" --lora {shlex.quote(name)}" + ("" if weight == 1 else f" --lora-scale {weight:g}")
 
 
-def _jobs(prompts: Sequence[str], draws: int) -> list[Job]:
-    return [Job(prompt, draw, "target") for prompt in prompts for draw in range(draws)]
-
-
 def _confirmed(one: Finding, cure: Remedy) -> Finding:
-    asked = {g.name for g in one.prompts}
-    rows = [r for r in cure.confirmed if r.prompt in asked]
+    prompts = {g.name for g in one.prompts}
+    rows = [r for r in cure.confirmed if r.prompt in prompts]
     return msgspec.structs.replace(one, confirmed=share(rows)) if rows else one
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from sidestep.errors import BadRecords
 from sidestep.runs.header import bound
 from sidestep.runs.paired import Change, changes_to, close, pairs_of
-from sidestep.runs.records import Form, Kind, Record, file_of, read, unmeasured
+from sidestep.runs.records import Form, Kind, Record, file_of, of_kind, read, unmeasured
 from sidestep.runs.summary import is_scored, row
 from sidestep.similarity.aggregates import dcr, wen
 
@@ -177,15 +177,15 @@ def compare(records: Sequence[Record]) -> list[Line]:
     for record in records:
         by_rule.setdefault(record.rule, []).append(record)
     kinds: list[Kind] = ["target", "other", "ordinary"]
-    kind = next(k for k in kinds if any(r.kind == k for r in records))
+    kind = next(k for k in kinds if of_kind(records, k))
     plain = next((rows for rows in by_rule.values() if rows[0].method == "constant"), None)
-    known = {r.form for r in records if r.kind == kind}
+    known = {r.form for r in of_kind(records, kind)}
     forms: list[Form | None] = ["verbatim", "template", None]
     lines = []
     for form in [f for f in forms if f in known]:
         for rows in by_rule.values():
             part = [r for r in rows if r.kind != kind or r.form == form]
-            if _of(part, kind):
+            if of_kind(part, kind):
                 shown = form if len(known) > 1 else None
                 lines.append(_line(part, kind, shown, plain, plain=rows is plain))
     return lines
@@ -194,11 +194,11 @@ def compare(records: Sequence[Record]) -> list[Line]:
 def _line(
     rows: list[Record], kind: Kind, form: Form | None, beside: list[Record] | None, *, plain: bool
 ) -> Line:
-    first, main, ordinary = rows[0], _of(rows, kind), _of(rows, "ordinary")
+    first, main, ordinary = rows[0], of_kind(rows, kind), of_kind(rows, "ordinary")
     made = row(main)
     changes = [r.change for r in ordinary if r.change is not None]
     r5 = row(ordinary).agreement_r5 if ordinary else None
-    pairs = pairs_of(ordinary, _of(beside or [], "ordinary"))
+    pairs = pairs_of(ordinary, of_kind(beside or [], "ordinary"))
     memory = [r.memory for r in rows if r.memory is not None]
     return Line(
         rule=first.rule,
@@ -263,10 +263,6 @@ def _own(rows: Sequence[Record]) -> Own | None:
     every = [value for row in prompts for value in row]
     over = dcr(every, _threshold(rows[0]))
     return Own(len(every), wen(prompts), over.p95, over.share)
-
-
-def _of(rows: Sequence[Record], kind: Kind) -> list[Record]:
-    return [r for r in rows if r.kind == kind]
 
 
 def _list(recipes: set[tuple[str | None, float | None]]) -> str:

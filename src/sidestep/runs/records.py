@@ -65,6 +65,11 @@ def unmeasured(record: Record) -> Record:
     return replace(record, seconds=0.0, memory=None)
 
 
+def of_kind(records: Iterable[Record], kind: Kind) -> list[Record]:
+    """The records of the prompts of one kind."""
+    return [r for r in records if r.kind == kind]
+
+
 def append(path: Path, records: Iterable[Record]) -> None:
     """Add records to a file and flush them to the disk."""
     with path.open("a", encoding="utf-8") as file:
