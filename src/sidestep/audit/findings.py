@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from sidestep.audit import names
 from sidestep.audit.evidence import Exhibit, Finding, Group, Results, Share, TrainingPicture
 from sidestep.audit.prompts import Caption, level_of
 from sidestep.runs.records import Record, of_kind
@@ -87,7 +88,7 @@ def findings(
                         draw=r.draw,
                         seed=str(r.seed),
                         similarity=_similarity(r),
-                        picture=picture(r),
+                        picture=names.generated(r),
                         command=command(r),
                     )
                     for r in rows[:EXHIBITS]
@@ -95,11 +96,6 @@ def findings(
             )
         )
     return found
-
-
-def picture(record: Record) -> str:
-    """Where a bundle keeps a generated picture."""
-    return f"pictures/generated/{record.image.rpartition('/')[2]}"
 
 
 def _similarity(record: Record) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sidestep.audit import controls, near_duplicates
+from sidestep.audit import controls, names, near_duplicates
 from sidestep.audit.build import build_index
 from sidestep.audit.index import Index, open_index
 from sidestep.audit.prompts import Caption, captions, choose
@@ -103,8 +103,9 @@ class Ground:
         prompts = [c.text for c in every] if given is None else list(given[: self.request.captions])
         wanted = int(np.ceil(BASE / self.request.rate))
         draws = max(self.request.draws, -(-wanted // max(len(prompts), 1)))
-        self._fill(base, "base", for_captions(prompts, draws), [self.how], self.request.seed + 2)
-        return open_collection(str(self.work / "base" / "images" / self.how.slug))
+        jobs = for_captions(prompts, draws)
+        self._fill(base, names.BASE, jobs, [self.how], self.request.seed + 2)
+        return open_collection(str(self.work / names.BASE / "images" / self.how.slug))
 
     @cached_property
     def calibration(self) -> Calibration:

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from sidestep.audit import controls
+from sidestep.audit import controls, names
 from sidestep.audit.evidence import Exhibit, Finding, Group, Share, TrainingPicture
-from sidestep.audit.findings import EXHIBITS, asked, groups, picture
+from sidestep.audit.findings import EXHIBITS, asked, groups
 from sidestep.audit.index import Index
 from sidestep.audit.local import Match, calibrate_tiles, local_copies
 from sidestep.runs.records import Record
@@ -101,7 +101,7 @@ def _exhibit(one: Found, command: Callable[[Record], str]) -> Exhibit:
         draw=one.record.draw,
         seed=str(one.record.seed),
         similarity=one.match.similarity,
-        picture=picture(one.record),
+        picture=names.generated(one.record),
         command=command(one.record),
         window=(
             f"{one.match.here.fragment.removeprefix('#')} of the generated picture, "

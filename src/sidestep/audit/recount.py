@@ -5,10 +5,9 @@ from pathlib import Path
 
 from sidestep.audit.evidence import Evidence, Share
 from sidestep.audit.findings import KINDS, asked, groups, share
+from sidestep.audit.names import OBSERVED, TRIED, confirmed
 from sidestep.audit.verdict import Observed, judge
 from sidestep.runs.records import Record, read
-
-OBSERVED, TRIED, CONFIRMED = "observed", "tried", "confirmed"
 
 
 def recount(folder: Path) -> Iterator[str]:
@@ -51,9 +50,8 @@ def _tried(evidence: Evidence, parts: dict[str, list[Record]]) -> Iterator[str]:
     for one in evidence.tried:
         if one.findings is not None and one.findings != _share(rows, one.label):
             yield f"the copies under {one.label!r} are not those of its records"
-    confirmed = [r for part, own in parts.items() if part.startswith(CONFIRMED) for r in own]
     best = evidence.recommendation
-    if best is not None and best.confirmed != _share(confirmed, best.label):
+    if best is not None and best.confirmed != _share(confirmed(parts, best.label), best.label):
         yield f"the confirmation of {best.label!r} is not that of its records"
 
 

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from scipy.stats import binomtest
 
+from sidestep.audit import names
 from sidestep.audit.candidates import Candidates, unfit
 from sidestep.audit.evidence import Change, Recommendation, Share, Tried
 from sidestep.audit.findings import share
@@ -24,7 +25,6 @@ from sidestep.runs.paired import changes_to, pairs_of
 from sidestep.runs.records import Record
 
 HARM = 0.05  # of agreement, in its own unit: smaller losses are within what chance does here
-CONFIRMING = "confirmed"  # begins the names of the parts with new seeds
 CONFIRMED = 8  # candidates whose confirmation is tried at most
 
 # Makes pictures into a part of the audit: (part, jobs, methods, seed) to scored records.
@@ -56,8 +56,7 @@ class Remedy(NamedTuple):
     def confirmed(self) -> list[Record]:
         """The pictures of the recommended setting, from new seeds."""
         best = self.recommendation
-        made = [r for part, own in self.records.items() if part.startswith(CONFIRMING) for r in own]
-        return [r for r in made if best is not None and r.rule == best.label]
+        return [] if best is None else names.confirmed(self.records, best.label)
 
 
 def find(question: Question, known: Candidates, make: Make) -> Remedy:
@@ -66,32 +65,33 @@ def find(question: Question, known: Candidates, make: Make) -> Remedy:
     ready = {c.label: c.method(question.audited.scale) for c in known.candidates}
     refused = {label: unfit(question.model, how, prompt) for label, how in ready.items()}
     fit = [how for label, how in ready.items() if refused[label] is None]
-    earlier = {"tried": make("tried", question.findings, [question.audited, *fit], question.seed)}
-    tried = _on_findings(question, fit, _by_label(earlier["tried"]))
+    made = make(names.TRIED, question.findings, [question.audited, *fit], question.seed)
+    parts, on_findings = {names.TRIED: made}, _by_label(made)
+    tried = _on_findings(question, fit, on_findings)
     enough = [how for how in fit if tried[how.label].enough]
     if enough and question.ordinary:
         methods = [question.audited, *enough]
-        earlier["ordinary"] = make("ordinary", question.ordinary, methods, question.seed)
-        tried |= _on_ordinary(question, enough, tried, _by_label(earlier["ordinary"]))
+        made = make(names.ORDINARY, question.ordinary, methods, question.seed)
+        parts[names.ORDINARY] = made
+        tried |= _on_ordinary(question, enough, tried, _by_label(made))
     order = sorted(enough, key=lambda how: price(tried[how.label]))
-    recommendation, parts = None, dict[str, list[Record]]()
-    for number, how in enumerate(order[:CONFIRMED]):
-        rows = make(f"{CONFIRMING}-{number + 1}", question.confirm, [how], question.new_seed)
-        parts[f"{CONFIRMING}-{number + 1}"] = rows
+    before, recommendation = share(on_findings[question.audited.label]), None
+    for number, how in enumerate(order[:CONFIRMED], start=1):
+        part = names.confirmation(number)
+        rows = parts[part] = make(part, question.confirm, [how], question.new_seed)
         tried[how.label] = msgspec.structs.replace(tried[how.label], confirmed=share(rows))
-        before = share(_by_label(earlier["tried"])[question.audited.label])
-        made = _recommend(question, how, tried[how.label], before, share(rows))
+        found = _recommend(question, how, tried[how.label], before, share(rows))
         # Where none holds, the one with the fewest copies is shown as not confirmed.
-        if recommendation is None or made.confirmed.share < recommendation.confirmed.share:
-            recommendation = made
-        if made.holds:
+        if recommendation is None or found.confirmed.share < recommendation.confirmed.share:
+            recommendation = found
+        if found.holds:
             break
     others = [
         Tried(label=label, name=how.name, settings=how.settings, unfit=refused[label])
         for label, how in ready.items()
         if refused[label] is not None
     ] + [Tried(label=name, name=name, settings={}, unfit=why) for name, why in known.needs.items()]
-    return Remedy(tuple([*tried.values(), *others]), recommendation, earlier | parts)
+    return Remedy(tuple([*tried.values(), *others]), recommendation, parts)
 
 
 def price(one: Tried) -> tuple[float, float, float]:
@@ -118,8 +118,8 @@ def measure(records: Sequence[Record]) -> str | None:
     """What says how well pictures fit their prompts: R@5 of concepts, else an image-text score."""
     if records and all(r.agreement is not None for r in records):
         return "agreement_r5"
-    names = [n for n in records[0].text if all(n in r.text for r in records)] if records else []
-    return names[0] if names else None
+    known = [n for n in records[0].text if all(n in r.text for r in records)] if records else []
+    return known[0] if known else None
 
 
 Rows = Mapping[str, list[Record]]  # by label of the method

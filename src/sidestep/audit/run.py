@@ -15,7 +15,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from PIL import Image
 
-from sidestep.audit import candidates, controls, parts, remedy
+from sidestep.audit import candidates, controls, names, parts, remedy
 from sidestep.audit.evidence import Evidence, Finding, Share, TrainingPicture
 from sidestep.audit.findings import asked, findings, results, share
 from sidestep.audit.ground import Ground, Place, for_captions
@@ -26,7 +26,7 @@ from sidestep.audit.request import Material, Request, Subject
 from sidestep.audit.spelling import options
 from sidestep.audit.statement import Facts, state
 from sidestep.audit.verdict import Observed, judge
-from sidestep.audit.writing import OBSERVED, write_bundle
+from sidestep.audit.writing import write_bundle
 from sidestep.errors import BadRecords
 from sidestep.runs.generate import Report, silent
 from sidestep.runs.records import Record
@@ -86,7 +86,7 @@ def _evidence(
 ) -> tuple[Evidence, dict[str, Images], dict[str, list[Record]]]:
     """The evidence, the training pictures it shows by file, and the records of its parts."""
     again = partial(_again, on)
-    observed = on.make(OBSERVED, on.jobs, [on.how], on.request.seed)
+    observed = on.make(names.OBSERVED, on.jobs, [on.how], on.request.seed)
     made = asked(observed)
     counted = results(observed, on.captions, on.calibration.median)
     pieces = _pieces(on, observed)
@@ -113,7 +113,7 @@ def _evidence(
     by_path = {one.path: one for one in shown.values()}
     found = findings(observed, shown, again)
     found += parts.findings(pieces, observed, by_path, again)
-    rows = {OBSERVED: observed}
+    rows = {names.OBSERVED: observed}
     cure = Remedy((), None, {})
     # A remedy is judged by whole copies; parts alone have none.
     if verdict.state == "finding" and counted.prompts:
@@ -153,8 +153,8 @@ def _negative(on: Ground, made: Sequence[Record]) -> Share | None:
         return None
     rows = list[Vectors]()
     for first in range(0, len(made), controls.CHUNK):
-        names = [r.image for r in made[first : first + controls.CHUNK]]
-        images = [np.asarray(Image.open(on.work / OBSERVED / name)) for name in names]
+        part = made[first : first + controls.CHUNK]
+        images = [np.asarray(Image.open(on.work / names.OBSERVED / r.image)) for r in part]
         rows.append(on.training.recipes[0].embed(np.stack(images)))
     return controls.negative(
         on.index,
@@ -171,7 +171,7 @@ def _pieces(on: Ground, observed: Sequence[Record]) -> list[parts.Found]:
         return []
     recipe = Structured(on.material.recipe)
     search = parts.Search(on.tiles, recipe, on.never_trained, on.controls, on.request.rate)
-    return parts.find(search, observed, on.work / OBSERVED)
+    return parts.find(search, observed, on.work / names.OBSERVED)
 
 
 def _named(on: Ground, ids: Container[str], paths: Container[str]) -> dict[str, TrainingPicture]:
@@ -184,7 +184,7 @@ def _named(on: Ground, ids: Container[str], paths: Container[str]) -> dict[str, 
             sha256=p.sha256,
             caption=p.caption,
             times=int(on.times[row]),
-            picture=f"pictures/training/{p.id}.png",
+            picture=names.training(p.id),
         )
         for row, p in enumerate(readable)
         if p.id in ids or p.path in paths
@@ -194,10 +194,10 @@ def _named(on: Ground, ids: Container[str], paths: Container[str]) -> dict[str, 
 def _pixels(on: Ground, shown: Iterable[TrainingPicture]) -> dict[str, Images]:
     """Training pictures by file of the bundle; what can no longer be read is left out."""
     files = {one.path: str(one.picture) for one in shown}
-    names = list(files.values())
+    shown_as = list(files.values())
     rows = {path: row for row, path in enumerate(files)}
     found = controls.pixels(on.material.images, rows, on.material.side)
-    return {names[row]: image for row, image in found.items()}
+    return {shown_as[row]: image for row, image in found.items()}
 
 
 def _remedy(on: Ground, copied: Sequence[str], command: str) -> Remedy:

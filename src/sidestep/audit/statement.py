@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sidestep.audit import names
 from sidestep.audit.evidence import (
     Evidence,
     Finding,
@@ -92,7 +93,7 @@ def state(
         tried=remedy.tried,
         recommendation=remedy.recommendation,
         agreement=agreement,
-        records={part: f"records/{part}.jsonl" for part in records},
+        records={part: names.records(part) for part in records},
         versions=versions,
     )
 

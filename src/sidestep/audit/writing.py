@@ -7,15 +7,12 @@ from pathlib import Path
 from sidestep.audit import sums
 from sidestep.audit.bundle import seal
 from sidestep.audit.evidence import FILE, Evidence
-from sidestep.audit.findings import picture
+from sidestep.audit.names import OBSERVED, PICTURES, RECORDS, generated
 from sidestep.files import write
 from sidestep.runs.marks import put
 from sidestep.runs.records import Record, to_lines, unmeasured
 from sidestep.runs.work import png
 from sidestep.similarity.base import Images
-
-PICTURES, RECORDS = "pictures", "records"
-OBSERVED = "observed"  # the part whose pictures are shown
 
 
 def write_bundle(
@@ -46,7 +43,7 @@ def write_bundle(
         put(out, name, png(image))
     shown = {e.picture for one in evidence.findings for e in one.exhibits}
     for record in records[OBSERVED]:
-        name = picture(record)
+        name = generated(record)
         if name in shown:
             put(out, name, (work / OBSERVED / record.image).read_bytes())
     for part, rows in records.items():
