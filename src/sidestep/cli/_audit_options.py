@@ -10,6 +10,7 @@ import click
 from sidestep.cli._engine import engine_options, ray_workers
 from sidestep.cli._methods import one_of, several_of
 from sidestep.cli._output import batch_option, seed_option
+from sidestep.cli._pictures import column_options
 
 if TYPE_CHECKING:
     from sidestep.audit.request import Request
@@ -42,8 +43,7 @@ def _count(name: str, default: int, help: str, least: int = 1) -> Callable[[Comm
 
 OPTIONS = (
     _text("--images", "Training pictures, as `sidestep index` takes them.", "SOURCE"),
-    click.option("--image-column", default="image", show_default=True, help="Images of a table."),
-    click.option("--caption-column", help="Captions of a table.  [default: caption or text]"),
+    column_options,
     _text(
         "--controls",
         "Never-trained pictures, to calibrate with.  [default, with --lora: the base model's]",

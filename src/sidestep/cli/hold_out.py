@@ -15,6 +15,7 @@ from sidestep.cli._output import (
     progress,
     warn,
 )
+from sidestep.cli._pictures import Pictures, picture_options
 from sidestep.cli.main import Stopped
 from sidestep.errors import SidestepError
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 
 @click.command("hold-out")
-@click.argument("source")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -39,24 +39,10 @@ if TYPE_CHECKING:
     help="Of the readable pictures, to set apart.",
 )
 @click.option(
-    "--recipe",
-    "name",
-    required=True,
-    metavar="NAME",
-    help="Similarity recipe that finds near-duplicates, from `sidestep methods --kind similarity`.",
-)
-@click.option(
     "--similarity",
     type=click.FloatRange(0, 1, min_open=True),
     required=True,
     help="From here on two pictures are near-duplicates and stay together.",
-)
-@click.option(
-    "--side",
-    type=click.IntRange(8, 2048),
-    default=256,
-    show_default=True,
-    help="Pixels of the centre square that pictures are compared at, as in training.",
 )
 @click.option(
     "--earlier",
@@ -64,31 +50,14 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="A finished split: its pictures keep their sides.",
 )
-@click.option("--image-column", default="image", show_default=True, help="Images of a table.")
-@click.option("--caption-column", help="Captions of a table.  [default: caption or text]")
-@click.option(
-    "--batch",
-    type=click.IntRange(1, 4096),
-    default=32,
-    show_default=True,
-    help="Pictures embedded at once.",
-)
-@click.option(
-    "--workers", type=click.IntRange(1), help="Decoding processes.  [default: one a core]"
-)
+@picture_options
 @json_option
 def command(
-    source: str,
+    pictures: Pictures,
     out: Path,
     share: float,
-    name: str,
     similarity: float,
-    side: int,
     earlier: Path | None,
-    image_column: str,
-    caption_column: str | None,
-    batch: int,
-    workers: int | None,
     as_json: bool,
 ) -> None:
     """Set pictures apart before training, to calibrate an audit with later.
@@ -100,22 +69,20 @@ def command(
     refused.
     """
     from sidestep.audit.hold_out import hold_out
-    from sidestep.audit.recipes import recipe
-    from sidestep.sources.base import Columns
-    from sidestep.sources.collection import open_collection
 
+    source = pictures.source
     if Path(source).is_dir() and out.resolve().is_relative_to(Path(source).resolve()):
         raise SidestepError(
             f"{out} lies inside {source}, so its pictures would be part of the source; give a "
             "folder outside with --out"
         )
-    collection, made = open_collection(source, Columns(image_column, caption_column)), recipe(name)
+    collection, made = pictures.open()
     prepare(out)
     try:
         with progress() as report:
             placed = hold_out(
-                collection, out, made, share=share, similarity=similarity, side=side,
-                earlier=earlier, batch=batch, workers=workers, report=report,
+                collection, out, made, share=share, similarity=similarity, side=pictures.side,
+                earlier=earlier, batch=pictures.batch, workers=pictures.workers, report=report,
             )  # fmt: skip
     except KeyboardInterrupt as error:
         raise Stopped(f"What is there stays in {out}; the same command goes on.") from error

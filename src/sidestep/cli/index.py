@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sidestep.cli._output import Column, json_option, prepare, print_json, print_table, progress
+from sidestep.cli._pictures import Pictures, picture_options
 from sidestep.cli.main import Stopped
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
 
 @click.command("index")
-@click.argument("source")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -21,51 +21,15 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Folder of the index; one that is there is brought up to date.",
 )
-@click.option(
-    "--recipe",
-    "name",
-    required=True,
-    metavar="NAME",
-    help="Similarity recipe: a name from `sidestep methods --kind similarity`.",
-)
-@click.option(
-    "--side",
-    type=click.IntRange(8, 2048),
-    default=256,
-    show_default=True,
-    help="Pixels of the centre square that every picture is resized to, as in training.",
-)
+@picture_options
 @click.option(
     "--tiles",
     type=click.IntRange(2, 64),
     metavar="N",
     help="Index N x N overlapping windows of each picture instead, to find local copies.",
 )
-@click.option("--image-column", default="image", show_default=True, help="Images of a table.")
-@click.option("--caption-column", help="Captions of a table.  [default: caption or text]")
-@click.option(
-    "--batch",
-    type=click.IntRange(1, 4096),
-    default=32,
-    show_default=True,
-    help="Pictures embedded at once.",
-)
-@click.option(
-    "--workers", type=click.IntRange(1), help="Decoding processes.  [default: one a core]"
-)
 @json_option
-def command(
-    source: str,
-    out: Path,
-    name: str,
-    side: int,
-    tiles: int | None,
-    image_column: str,
-    caption_column: str | None,
-    batch: int,
-    workers: int | None,
-    as_json: bool,
-) -> None:
+def command(pictures: Pictures, out: Path, tiles: int | None, as_json: bool) -> None:
     """Index training pictures, so that copies of them can be searched for.
 
     SOURCE is a folder of images, of .tar archives (webdataset) or of .parquet files, one such file,
@@ -77,25 +41,23 @@ def command(
     neighbours half over each other; all counts are of tiles then.
     """
     from sidestep.audit.build import build_index
-    from sidestep.audit.recipes import recipe
     from sidestep.similarity.structured import Structured
-    from sidestep.sources.base import Columns
-    from sidestep.sources.collection import open_collection
     from sidestep.sources.tiles import Tiles
 
-    collection, made = open_collection(source, Columns(image_column, caption_column)), recipe(name)
+    collection, made = pictures.open()
     if tiles is not None:
         collection, made = Tiles(collection, tiles), Structured(made)
     prepare(out)
     try:
         with progress() as report:
             built = build_index(
-                collection, out, made, side=side, batch=batch, workers=workers, report=report
-            )
+                collection, out, made, side=pictures.side, batch=pictures.batch,
+                workers=pictures.workers, report=report,
+            )  # fmt: skip
     except KeyboardInterrupt as error:
         raise Stopped(f"What was embedded is kept in {out}; the same command goes on.") from error
     if as_json:
-        print_json(built.to_dict() | {"recipe": made.name, "side": side, "tiles": tiles})
+        print_json(built.to_dict() | {"recipe": made.name, "side": pictures.side, "tiles": tiles})
     else:
         show(built, made.name, "tiles" if tiles else "pictures", out)
 

@@ -1,0 +1,78 @@
+"""What commands share that embed training pictures: where they are, and how it is done."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+if TYPE_CHECKING:
+    from sidestep.similarity.base import Recipe
+    from sidestep.sources.base import Collection
+
+
+class Pictures(NamedTuple):
+    """Training pictures as the command line names them, and how they are embedded."""
+
+    source: str
+    image_column: str
+    caption_column: str | None
+    recipe: str
+    side: int
+    batch: int
+    workers: int | None
+
+    def open(self) -> "tuple[Collection, Recipe]":
+        """The collection and the recipe; raises what opening either of them raises."""
+        from sidestep.audit.recipes import recipe
+        from sidestep.sources.base import Columns
+        from sidestep.sources.collection import open_collection
+
+        columns = Columns(self.image_column, self.caption_column)
+        return open_collection(self.source, columns), recipe(self.recipe)
+
+
+def column_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--image-column and --caption-column of a command."""
+    command = click.option(
+        "--caption-column", help="Captions of a table.  [default: caption or text]"
+    )(command)
+    return click.option(
+        "--image-column", default="image", show_default=True, help="Images of a table."
+    )(command)
+
+
+def picture_options(command: Callable[..., None]) -> Callable[..., None]:
+    """SOURCE and how it is embedded, which a command gets as one `Pictures`: `pictures`."""
+
+    @click.argument("source")
+    @click.option(
+        "--recipe",
+        required=True,
+        metavar="NAME",
+        help="Similarity recipe to compare with, from `sidestep methods --kind similarity`.",
+    )
+    @click.option(
+        "--side",
+        type=click.IntRange(8, 2048),
+        default=256,
+        show_default=True,
+        help="Pixels of the centre square that pictures are compared at, as in training.",
+    )
+    @column_options
+    @click.option(
+        "--batch",
+        type=click.IntRange(1, 4096),
+        default=32,
+        show_default=True,
+        help="Pictures embedded at once.",
+    )
+    @click.option(
+        "--workers", type=click.IntRange(1), help="Decoding processes.  [default: one a core]"
+    )
+    @wraps(command)
+    def given(**options: Any) -> None:
+        pictures = Pictures(**{name: options.pop(name) for name in Pictures._fields})
+        command(pictures=pictures, **options)
+
+    return given
