@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sidestep.audit.hold_out import hold_out
+from sidestep.audit.splitting import hold_out
 from sidestep.similarity.pixels import Pixels
 from sidestep.sources.collection import open_collection
 

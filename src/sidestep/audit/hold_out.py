@@ -9,29 +9,21 @@ that was not.
 import hashlib
 import io
 import json
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Self
-
-from filelock import FileLock, Timeout
+from typing import Any, Self
 
 from sidestep.audit import placing
-from sidestep.audit.build import build_index
-from sidestep.audit.groups import Group, Side, choose, gather, labels
-from sidestep.audit.index import open_index
-from sidestep.audit.near_duplicates import Report
-from sidestep.audit.shards import Picture, arrow
-from sidestep.errors import BadData, BadRecords
+from sidestep.audit.folders import Folders
+from sidestep.audit.shards import arrow
+from sidestep.errors import BadRecords
 from sidestep.runs import marks
-from sidestep.similarity.base import Recipe
-from sidestep.sources.base import Collection
 
-FACTS, LIST, COMPLETE, INDEX, LOCK = (
-    "hold-out.json", "pictures.parquet", "complete.json", "index", "lock"
-)  # fmt: skip
+FACTS, LIST, COMPLETE = "hold-out.json", "pictures.parquet", "complete.json"
 VERSION = 1  # of the layout of the folder
+FOLDERS = Folders(
+    FACTS, VERSION, COMPLETE, "holds no pictures set apart", "the split", "sidestep hold-out"
+)
 
 
 @dataclass(frozen=True)
@@ -93,183 +85,21 @@ class HoldOut:
     @classmethod
     def read(cls, folder: Path) -> Self:
         """The choice in a folder, finished or not; BadRecords where there is none."""
-        try:
-            values = json.loads((folder / FACTS).read_bytes())
-            if values["version"] == VERSION:
-                return cls(**values | {"settings": Settings(**values["settings"])})
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BadRecords(
-                f"{folder} holds no pictures set apart ({error}); give the folder that `sidestep "
-                "hold-out` wrote"
-            ) from error
-        raise BadRecords(
-            f"{folder} was written by version {values['version']}, and this is {VERSION}; set the "
-            "pictures apart again"
+        return FOLDERS.read(
+            folder, lambda values: cls(**values | {"settings": Settings(**values["settings"])})
         )
-
-
-class Placed(NamedTuple):
-    """A finished split, and how its files came to be."""
-
-    split: HoldOut
-    links: int  # pictures that are hard links to the source
-    copies: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self.split) | {"links": self.links, "copies": self.copies}
 
 
 def open_hold_out(folder: Path | str) -> HoldOut:
     """The finished split in a folder; BadRecords where there is none, or it was changed since."""
     folder = Path(folder)
     split = HoldOut.read(folder)
-    if not marks.holds(folder, COMPLETE, split.id):
-        raise BadRecords(
-            f"the split in {folder} is not finished, or was changed afterwards; run `sidestep "
-            "hold-out` again with the same arguments: it goes on where it stopped"
-        )
+    FOLDERS.check(folder, split.id)
     return split
 
 
-def hold_out(
-    collection: Collection,
-    out: Path,
-    recipe: Recipe,
-    *,
-    share: float,
-    similarity: float,
-    side: int = 256,
-    earlier: Path | None = None,
-    batch: int = 32,
-    workers: int | None = None,
-    report: Report = lambda task, done, total: None,
-) -> Placed:
-    """Split a collection into pictures to train on and pictures set apart.
-
-    Near-duplicates are on one side. The choice depends on the bytes of the pictures, never on their
-    names or order. Killed and called again it goes on, with the same result; a finished split is
-    checked, every file of it.
-
-    Args:
-        collection: see `sources.collection.open_collection`.
-        out: the folder of the split; made if it is not there.
-        recipe: that near-duplicates are found with.
-        share: of the readable pictures to set apart, in (0, 1).
-        similarity: from here on two pictures are near-duplicates; above 0 and at most 1.
-        side: pixels of the centre square that pictures are compared at.
-        earlier: the folder of a finished split, whose pictures keep their sides.
-        batch: pictures embedded at once.
-        workers: decoding processes; None = one for each core.
-        report: told the task and how much of how much is done.
-
-    Raises:
-        BadRecords: the folder holds a split of another source or of other settings, or files that
-            are of no split; or another process works on it.
-        BadData: one side would be empty, or the collection is.
-        ValueError: a setting is out of range.
-    """
-    if not 0 < share < 1 or not 0 < similarity <= 1:
-        raise ValueError(
-            f"share is {share} and similarity {similarity}; share must lie between 0 and 1, and "
-            "similarity above 0 and at most at 1"
-        )
-    before = _sides(earlier) if earlier else {}
-    settings = Settings(
-        recipe.name,
-        getattr(recipe, "fingerprint", ""),
-        side,
-        similarity,
-        share,
-        marks.file(earlier, FACTS).sha256 if earlier else "",
-    )
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(out / LOCK, timeout=0):
-            if (out / FACTS).exists():
-                split = HoldOut.read(out)
-                _same(out, split.settings, settings)
-            else:
-                placing.check(out, {})
-                build_index(
-                    collection, out / INDEX, recipe, side=side, batch=batch, workers=workers,
-                    report=report,
-                )  # fmt: skip
-                split = _choose(out, settings, before, report)
-            rows = _read(out, split)
-            files, links = placing.place(collection, out, rows, report)
-            marks.vouch(
-                out, COMPLETE, split.id, [marks.file(out, f) for f in (FACTS, LIST, *files)]
-            )
-            return Placed(split, links, split.train + split.held_out - links)
-    except Timeout as error:
-        raise BadRecords(
-            f"another process sets pictures apart in {out}; wait for it or give another folder"
-        ) from error
-
-
-def _same(out: Path, there: Settings, wanted: Settings) -> None:
-    names = [f.name for f in fields(Settings)]
-    differ = [n for n in names if getattr(there, n) != getattr(wanted, n)]
-    if differ:
-        had, came = (
-            ", ".join(f"{n} {getattr(s, n) or 'none'}" for n in differ) for s in (there, wanted)
-        )
-        raise BadRecords(
-            f"the split in {out} has {had}, and {came} came; a choice that was made stays: give "
-            "those, or another folder"
-        )
-
-
-def _choose(out: Path, settings: Settings, before: dict[str, Side], report: Report) -> HoldOut:
-    """Choose, and write the choice down: from then on it stands."""
-    index = open_index(out / INDEX)
-    pictures = list(index.pictures())
-    sha256 = [p.sha256 for p in pictures if p.status == "ok"]
-    if not sha256:
-        raise BadData("no picture of the source can be read, so none can be set apart")
-    label = labels(index, sha256, settings.similarity, report)
-    groups = gather(sha256, label)
-    chosen = choose(groups.values(), settings.share, before)
-    of = {h: groups[n] for h, n in zip(sha256, label.tolist(), strict=True)}
-    rows = sorted((_row(p, of, chosen) for p in pictures), key=lambda r: r.path)
-    file = _write(out, rows)
-    sides = Counter(r.side for r in rows)
-    split = HoldOut(
-        settings=settings,
-        pictures=len(rows),
-        source=_source(rows),
-        train=sides["train"],
-        held_out=sides["held-out"],
-        unreadable=dict(Counter(r.reason for r in rows if r.reason).most_common()),
-        reached=sides["held-out"] / len(sha256),
-        groups=len(groups),
-        held_out_groups=len(chosen),
-        largest=max(len(g.sha256) for g in groups.values()),
-        moved=sum(r.side == "train" and before.get(r.sha256) == "held-out" for r in rows),
-        list=file.sha256,
-        index=index.hash,
-    )
-    marks.put(out, FACTS, split.text.encode())
-    return split
-
-
-def _row(picture: Picture, of: dict[str, Group], chosen: set[str]) -> placing.Row:
-    key = of[picture.sha256].key if picture.status == "ok" else ""
-    side: placing.Place = ("held-out" if key in chosen else "train") if key else ""
-    return placing.Row(
-        picture.id, picture.path, picture.sha256, side, key, picture.reason, picture.caption
-    )
-
-
-def _source(rows: Iterable[placing.Row]) -> str:
-    total = hashlib.sha256()
-    for row in rows:
-        total.update(json.dumps([row.path, row.sha256, row.caption]).encode() + b"\n")
-    return total.hexdigest()
-
-
-def _write(out: Path, rows: list[placing.Row]) -> marks.File:
+def write_rows(out: Path, rows: list[placing.Row]) -> marks.File:
+    """Write where each picture goes, a row a picture."""
     pyarrow = arrow()
     columns = {n: [getattr(r, n) for r in rows] for n in placing.Row._fields}
     table = pyarrow.table({n: pyarrow.array(c, pyarrow.string()) for n, c in columns.items()})
@@ -278,14 +108,10 @@ def _write(out: Path, rows: list[placing.Row]) -> marks.File:
     return marks.put(out, LIST, file.getvalue())
 
 
-def _read(out: Path, split: HoldOut) -> list[placing.Row]:
+def read_rows(out: Path, split: HoldOut) -> list[placing.Row]:
+    """Where each picture of a split goes; BadRecords if the file is not what was written."""
     file = marks.file(out, LIST)
     if file.sha256 != split.list:
         raise BadRecords(f"{out / LIST} is not what {FACTS} vouches for; give another folder")
     table: Any = arrow().parquet.read_table(io.BytesIO(marks.get(out, file)))
     return [placing.Row(**row) for row in table.to_pylist()]
-
-
-def _sides(earlier: Path) -> dict[str, Side]:
-    rows = _read(earlier, open_hold_out(earlier))
-    return {r.sha256: r.side for r in rows if r.side}

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from sidestep.audit import search
 from sidestep.audit.blocks import Block
+from sidestep.audit.folders import Folders
 from sidestep.audit.shards import Picture, Shard, named, read_features, read_pictures
 from sidestep.errors import BadRecords
 from sidestep.runs import marks
@@ -26,6 +27,9 @@ from sidestep.similarity.base import Recipe, Vectors
 SETTINGS = "index.json"
 COMPLETE = "complete.json"
 VERSION = 2  # of the layout of the folder
+FOLDERS = Folders(
+    SETTINGS, VERSION, COMPLETE, "is no index of training pictures", "the index", "sidestep index"
+)
 
 
 @dataclass(frozen=True)
@@ -53,20 +57,7 @@ class Settings:
     @classmethod
     def read(cls, folder: Path) -> Self:
         """The settings of an index; BadRecords where a folder is none or of another version."""
-        path = folder / SETTINGS
-        try:
-            values = json.loads(path.read_bytes())
-            if values["version"] == VERSION:
-                return cls(**values)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BadRecords(
-                f"{folder} is no index of training pictures ({error}); give the folder that "
-                "`sidestep index` wrote"
-            ) from error
-        raise BadRecords(
-            f"{folder} is an index of version {values['version']}, and this is for {VERSION}; "
-            "index the pictures again"
-        )
+        return FOLDERS.read(folder, lambda values: cls(**values))
 
 
 class Found(NamedTuple):
@@ -166,11 +157,7 @@ def open_index(folder: Path | str) -> Index:
     """
     folder = Path(folder)
     settings = Settings.read(folder)
-    if not marks.holds(folder, COMPLETE, settings.id):
-        raise BadRecords(
-            f"the index in {folder} is not finished, or was changed afterwards; run `sidestep "
-            "index` again with the same arguments: it goes on where it stopped"
-        )
+    FOLDERS.check(folder, settings.id)
     numbers = (int(Path(f.name).stem) for f in marks.files(folder, COMPLETE, settings.id))
     return Index(folder, settings, tuple(named(folder, settings.id, n) for n in numbers))
 

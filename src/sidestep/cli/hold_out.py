@@ -20,7 +20,7 @@ from sidestep.cli.main import Stopped
 from sidestep.errors import SidestepError
 
 if TYPE_CHECKING:
-    from sidestep.audit.hold_out import Placed
+    from sidestep.audit.splitting import Placed
 
 
 @click.command("hold-out")
@@ -68,7 +68,7 @@ def command(
     pictures are always split alike. A run that was stopped goes on; another source or setting is
     refused.
     """
-    from sidestep.audit.hold_out import hold_out
+    from sidestep.audit.splitting import hold_out
 
     source = pictures.source
     if Path(source).is_dir() and out.resolve().is_relative_to(Path(source).resolve()):
