@@ -2,10 +2,6 @@
 
 import errno
 import json
-import multiprocessing
-import os
-import random
-import signal
 import socket
 import sys
 import time
@@ -16,6 +12,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from reference import toy_audit
+from reference.killed import Mortal
 from reference.toy_audit import MEMORIZED, REQUEST, Drawn, Toy
 
 from sidestep import files
@@ -261,27 +258,12 @@ def test_two_ray_workers_give_the_same_bytes_as_one_process(folder, tmp_path):
 
 @pytest.mark.slow  # a dozen audits, each a process of its own
 def test_killed_at_random_moments(folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["reference.toy_audit"])
-
-    def start():
-        process = context.Process(target=toy_audit.run, args=(str(tmp_path / "out"),))
-        process.start()
-        return process
-
-    moments, kills = random.Random(0), 0
+    run = Mortal(monkeypatch, toy_audit.run, "reference.toy_audit")
     began = time.monotonic()
     toy_audit.run(tmp_path / "life")
-    life = time.monotonic() - began
-    while True:
-        process = start()
-        process.join(moments.uniform(0.1, 0.5) * life if kills < 8 else None)
-        process.kill()
-        process.join()
-        if process.exitcode == 0:
-            break
-        assert process.exitcode == -signal.SIGKILL
+    run.life = time.monotonic() - began
+    kills = 0
+    while not run.finishes(tmp_path / "out", run.moments.uniform(0.1, 0.5) if kills < 8 else None):
         kills += 1
     assert kills >= 3
     assert bundle(Path(tmp_path / "out")) == bundle(folder)

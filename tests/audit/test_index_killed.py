@@ -1,17 +1,13 @@
 """Killed with SIGKILL at random moments, an index ends with the bytes of one that was not."""
 
 import contextlib
-import multiprocessing
-import os
-import random
-import signal
-import sys
-import time
+import functools
 
 import numpy as np
 import pytest
 from PIL import Image
 from reference import toy_index
+from reference.killed import Mortal
 
 from sidestep.audit.index import open_index
 from sidestep.errors import BadRecords
@@ -34,38 +30,19 @@ def test_killed_at_random_moments(tmp_path, monkeypatch):
         pixels = chance.integers(0, 256, (300, 300, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(source / f"{number:03}.png", compress_level=1)
     (source / "077.png").write_bytes(b"")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["reference.toy_index"])
-
-    def start(out):
-        process = context.Process(target=toy_index.build, args=(str(source), str(out)))
-        process.start()
-        return process
-
-    for out in ("first", "whole"):  # the server itself starts with the first
-        began = time.monotonic()
-        start(tmp_path / out).join()
-        life = time.monotonic() - began
-    whole = state(tmp_path / "whole")
-    assert state(tmp_path / "first") == whole
-    moments, kills, halves, finished = random.Random(0), 0, 0, 0
-    out = tmp_path / "0"
-    while kills < 20:
-        process = start(out)
-        process.join(moments.uniform(0.2, 1) * life)
-        process.kill()
-        process.join()
-        if process.exitcode == -signal.SIGKILL:
-            kills += 1
-            halves += 0 < len(list((out / "shards").glob("*.json"))) < 30
-            with contextlib.suppress(BadRecords):
-                assert len(open_index(out).ids) == 149  # whole or refused
+    build = Mortal(
+        monkeypatch, functools.partial(toy_index.build, str(source)), "reference.toy_index"
+    )
+    whole, again = map(state, build.undisturbed(tmp_path))
+    assert whole == again
+    halves = 0
+    for out, done in build.killed(tmp_path, 0.2, 1, kills=20):
+        if done:
+            assert state(out) == whole
             continue
-        assert process.exitcode == 0
-        assert state(out) == whole
-        finished += 1
-        out = tmp_path / str(finished)
+        halves += 0 < len(list((out / "shards").glob("*.json"))) < 30
+        with contextlib.suppress(BadRecords):
+            assert len(open_index(out).ids) == 149  # whole or refused
     assert halves >= 5  # kills in the middle of the work, not only before or after it
     toy_index.build(source, out)
     assert state(out) == whole

@@ -5,19 +5,15 @@ import errno
 import functools
 import itertools
 import json
-import multiprocessing
 import os
-import random
 import shutil
-import signal
-import sys
-import time
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 from PIL import Image
 from reference import toy_run
+from reference.killed import Mortal
 
 from sidestep import files
 from sidestep.runs import run as runner
@@ -44,36 +40,14 @@ def whole(tmp_path_factory):
 
 
 def test_killed_at_random_points_it_ends_with_the_same_records(tmp_path, whole, monkeypatch):
-    # A fork server imports torch once, and every run is still a process of its own to kill.
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["reference.toy_run", "sidestep.runs.scored"])
-
-    def start(out):
-        process = context.Process(target=toy_run.fill, args=(str(out),))
-        process.start()
-        return process
-
-    for out in ("first", "timed"):  # the server itself starts with the first
-        began = time.monotonic()
-        start(tmp_path / out).join()
-        life = time.monotonic() - began
-    chance, kills, finished = random.Random(0), 0, 0
-    out = tmp_path / "0"
-    while kills < 24 or not finished:
-        process = start(out)
-        process.join(chance.uniform(0, 0.7) * life)
-        process.kill()
-        process.join()
-        if process.exitcode == -signal.SIGKILL:
-            kills += 1
-            if (out / "records.jsonl").exists():
-                read(out / "records.jsonl")  # whole at any time
-            continue
-        assert process.exitcode == 0
+    run = Mortal(monkeypatch, toy_run.fill, "reference.toy_run", "sidestep.runs.scored")
+    for out in run.undisturbed(tmp_path):
         assert result(out) == whole
-        finished += 1
-        out = tmp_path / str(finished)
+    for out, done in run.killed(tmp_path, 0, 0.7, kills=24, ends=1):
+        if done:
+            assert result(out) == whole
+        elif (out / "records.jsonl").exists():
+            read(out / "records.jsonl")  # whole at any time
     toy_run.fill(out)
     assert result(out) == whole
 
