@@ -1,3 +1,5 @@
+from typing import get_args
+
 import pytest
 
 from sidestep import registry
@@ -5,12 +7,13 @@ from sidestep.errors import SidestepError
 
 
 def test_names_are_unique_and_every_entry_says_what_and_from_where():
-    names = [e.name for e in registry.ENTRIES]
+    names = [e.name for e in registry.entries()]
     assert len(set(names)) == len(names)
-    assert all(e.summary and e.source for e in registry.ENTRIES)
+    assert all(e.summary and e.source for e in registry.entries())
+    assert {e.kind for e in registry.entries()} == set(get_args(registry.Kind))
 
 
-@pytest.mark.parametrize("entry", registry.ENTRIES, ids=lambda e: e.name)
+@pytest.mark.parametrize("entry", registry.entries(), ids=lambda e: e.name)
 def test_the_code_of_every_entry_is_there(entry):
     assert callable(entry.load())
 
