@@ -59,7 +59,6 @@ class Halfway:
     """A first noise, and a hook after each step, that are easy to follow."""
 
     name: ClassVar[str] = "halfway"
-    needs: ClassVar[frozenset] = frozenset()
 
     def begin(self, start):
         from dataclasses import replace

@@ -26,18 +26,16 @@ from sidestep.rng import noise
 from sidestep.sampling.mitigated import sample_mitigated
 
 PROMPTS = ("a red fox", "a ship and a lamp")
+TOUCHING = [AttentionMasking(), SpikeAttenuation(), Guard()]  # the network's own attention
 MITIGATIONS = [
     CADS(low=0.2),
     PromptOptimization(target=0.0, steps=2),
-    AttentionMasking(),
-    SpikeAttenuation(),
-    Guard(),
+    *TOUCHING,
     NeutralPadding(),
     PaddingZeroed(),
     Rewording(((PROMPTS[0], "two blue owls"),)),
     PromptReanchoring(low=0.01, high=0.1, trigger=0.0),
 ]
-TOUCHING = [m for m in MITIGATIONS if "attention" in m.needs]
 each = pytest.mark.parametrize("mitigation", MITIGATIONS, ids=lambda m: m.name)
 
 

@@ -41,6 +41,12 @@ class Case(NamedTuple):
     during: Callable[[Any], int] = lambda strong: 2 * STEPS
 
 
+# Those that differentiate the network.
+GRADIENTS = {
+    "per-sample-noise",
+    "sharpness-aware",
+    "prompt-optimization",
+}
 WORLD = Captions({})
 COPIED = References(WORLD.pictures(WORLD.points[:1]), ("big red fox",))
 

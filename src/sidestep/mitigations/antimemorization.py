@@ -30,7 +30,6 @@ from torch import Tensor
 from sidestep.guidance.base import BOTH, Needs, Prediction
 from sidestep.guidance.denoiser import Level
 from sidestep.mitigations.base import (
-    Need,
     Start,
     Unfit,
     Wrapped,
@@ -116,7 +115,6 @@ class AntiMemorization:
     dissimilarity: float = 100.0
 
     name: ClassVar[str] = "anti-memorization"
-    needs: ClassVar[frozenset[Need]] = frozenset({"predictions", "pictures"})
 
     def __post_init__(self) -> None:
         """Refuse what are no references, and numbers that are not finite."""

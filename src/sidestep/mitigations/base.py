@@ -12,7 +12,7 @@ a batch equals its singles.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, cast
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, cast
 
 import torch
 from torch import Tensor
@@ -21,8 +21,6 @@ from sidestep.errors import SidestepError
 from sidestep.guidance.base import Needs, Prediction
 from sidestep.guidance.denoiser import Denoiser, Level
 from sidestep.mitigations.text import AttentionEdit, Text, TextDenoiser, TextModel
-
-Need = Literal["predictions", "text", "prompts", "attention", "gradients", "pictures"]
 
 
 class Unfit(SidestepError):
@@ -147,7 +145,6 @@ class Mitigation(Protocol):
     """A change to a run. Implementations are frozen dataclasses, neutral at some strength."""
 
     name: ClassVar[str]  # in the registry
-    needs: ClassVar[frozenset[Need]]  # what the model must offer
 
     def begin(self, start: Start) -> Start:
         """The changed run, with one more outcome. Raises Unfit for a model it cannot work on."""

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sidestep.guidance.base import Needs, Prediction, check_time
 from sidestep.guidance.denoiser import Level
-from sidestep.mitigations.base import Need, Start, Wrapped, check_finite
+from sidestep.mitigations.base import Start, Wrapped, check_finite
 from sidestep.rng import stream
 
 
@@ -39,7 +39,6 @@ class CADS:
     mix: float = 1.0
 
     name: ClassVar[str] = "cads"
-    needs: ClassVar[frozenset[Need]] = frozenset({"text"})
 
     def __post_init__(self) -> None:
         """Refuse a strength that is not finite, times outside [0, 1] or crossed, another mix."""

@@ -20,10 +20,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sidestep.mitigations.base import Need, Start, Unfit
+from sidestep.mitigations.base import Start, Unfit
 from sidestep.mitigations.text import TextModel
-
-NEEDS: frozenset[Need] = frozenset({"text", "prompts"})
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,6 @@ class NeutralPadding:
     end: float = 0.0
 
     name: ClassVar[str] = "neutral-padding"
-    needs: ClassVar[frozenset[Need]] = NEEDS
     token: ClassVar[str] = "!"
 
     def __post_init__(self) -> None:
@@ -67,7 +64,6 @@ class PaddingZeroed:
     share: float = 0.7
 
     name: ClassVar[str] = "padding-zeroed"
-    needs: ClassVar[frozenset[Need]] = NEEDS
 
     def __post_init__(self) -> None:
         """Refuse a share outside [0, 1]."""

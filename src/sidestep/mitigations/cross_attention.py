@@ -17,7 +17,7 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
-from sidestep.mitigations.base import Need, Start, check_finite
+from sidestep.mitigations.base import Start, check_finite
 from sidestep.mitigations.text import Place, Text
 
 Mask = Literal["nothing", "padding", "end"]
@@ -35,7 +35,6 @@ class AttentionMasking:
     mask: Mask = "padding"
 
     name: ClassVar[str] = "attention-masking"
-    needs: ClassVar[frozenset[Need]] = frozenset({"text", "attention"})
 
     def __post_init__(self) -> None:
         """Refuse a boost that is not finite and an unknown mask."""

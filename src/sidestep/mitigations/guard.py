@@ -25,10 +25,8 @@ from torch import Tensor
 
 from sidestep.guidance.base import BOTH, Needs, Prediction
 from sidestep.guidance.denoiser import Level
-from sidestep.mitigations.base import Need, Start, Wrapped, check_finite, scaled
+from sidestep.mitigations.base import Start, Wrapped, check_finite, scaled
 from sidestep.mitigations.text import Place, Text
-
-NEEDS: frozenset[Need] = frozenset({"text", "attention"})
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,6 @@ class SpikeAttenuation:
     threshold: float = 0.01
 
     name: ClassVar[str] = "spike-attenuation"
-    needs: ClassVar[frozenset[Need]] = NEEDS
 
     def __post_init__(self) -> None:
         """Refuse a factor outside [0, 1] and a threshold that is not finite."""
@@ -88,7 +85,6 @@ class Guard:
     repel: float = 2.0
 
     name: ClassVar[str] = "guard"
-    needs: ClassVar[frozenset[Need]] = NEEDS
 
     def __post_init__(self) -> None:
         """Refuse what SpikeAttenuation refuses and a repel that is not finite."""

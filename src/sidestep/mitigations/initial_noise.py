@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from sidestep.guidance.denoiser import Denoiser
-from sidestep.mitigations.base import Need, Start, check_finite, check_gradients
+from sidestep.mitigations.base import Start, check_finite, check_gradients
 from sidestep.mitigations.descent import descend, difference, norms, times
 
 
@@ -41,7 +41,6 @@ class BatchwiseNoise:
     rounds: int = 2
 
     name: ClassVar[str] = "batchwise-noise"
-    needs: ClassVar[frozenset[Need]] = frozenset({"predictions"})
 
     def __post_init__(self) -> None:
         """Refuse numbers that are not finite and a negative count."""
@@ -85,7 +84,6 @@ class PerSampleNoise:
     penalty: float = 0.0
 
     name: ClassVar[str] = "per-sample-noise"
-    needs: ClassVar[frozenset[Need]] = frozenset({"gradients"})
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range; a target of infinity is met by every sample."""

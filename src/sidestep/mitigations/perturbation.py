@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import torch
 
-from sidestep.mitigations.base import Need, Start, check_finite
+from sidestep.mitigations.base import Start, check_finite
 from sidestep.rng import stream
 
 
@@ -60,7 +60,6 @@ class RandomWords:
     count: int = 4
 
     name: ClassVar[str] = "random-words"
-    needs: ClassVar[frozenset[Need]] = frozenset({"text", "prompts"})
 
     def __post_init__(self) -> None:
         """Refuse a negative count."""
@@ -79,7 +78,6 @@ class RandomNumbers:
     count: int = 4
 
     name: ClassVar[str] = "random-numbers"
-    needs: ClassVar[frozenset[Need]] = frozenset({"text", "prompts"})
 
     def __post_init__(self) -> None:
         """Refuse a negative count."""
@@ -97,7 +95,6 @@ class WordRepetition:
     count: int = 4
 
     name: ClassVar[str] = "word-repetition"
-    needs: ClassVar[frozenset[Need]] = frozenset({"text", "prompts"})
 
     def __post_init__(self) -> None:
         """Refuse a negative count."""
@@ -117,7 +114,6 @@ class EmbeddingNoise:
     strength: float = 0.1
 
     name: ClassVar[str] = "embedding-noise"
-    needs: ClassVar[frozenset[Need]] = frozenset({"text"})
 
     def __post_init__(self) -> None:
         """Refuse a strength that is not finite."""

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from sidestep.guidance.base import BOTH, Prediction
-from sidestep.mitigations.base import Need, Start, check_flow, check_gradients
+from sidestep.mitigations.base import Start, check_flow, check_gradients
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,6 @@ class PromptOptimization:
     rate: float = 0.05
 
     name: ClassVar[str] = "prompt-optimization"
-    needs: ClassVar[frozenset[Need]] = frozenset({"text", "gradients"})
 
     def __post_init__(self) -> None:
         """Refuse a negative target, a negative number of steps and a rate that is not positive."""

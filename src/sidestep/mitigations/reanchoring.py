@@ -25,7 +25,7 @@ from torch import Tensor
 
 from sidestep.guidance.base import BOTH, Needs, Prediction, distance
 from sidestep.guidance.denoiser import Level
-from sidestep.mitigations.base import Mitigation, Need, Start, Wrapped, scaled
+from sidestep.mitigations.base import Mitigation, Start, Wrapped, scaled
 from sidestep.mitigations.perturbation import RandomWords
 from sidestep.mitigations.text import Text
 
@@ -45,7 +45,6 @@ class PromptReanchoring:
     other: Mitigation = field(default_factory=RandomWords)
 
     name: ClassVar[str] = "prompt-reanchoring"
-    needs: ClassVar[frozenset[Need]] = frozenset({"text", "prompts"})
 
     def __post_init__(self) -> None:
         """Refuse gaps below zero and a `high` that is not above `low`."""

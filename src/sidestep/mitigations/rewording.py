@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import torch
 
-from sidestep.mitigations.base import Need, Start
+from sidestep.mitigations.base import Start
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,6 @@ class Rewording:
     pairs: tuple[tuple[str, str], ...] = ()
 
     name: ClassVar[str] = "rewording"
-    needs: ClassVar[frozenset[Need]] = frozenset({"text", "prompts"})
 
     def __post_init__(self) -> None:
         """Refuse what are no pairs of prompts."""

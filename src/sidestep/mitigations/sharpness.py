@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from sidestep.guidance.denoiser import Denoiser, Level
-from sidestep.mitigations.base import Need, Start, check_finite, check_gradients
+from sidestep.mitigations.base import Start, check_finite, check_gradients
 from sidestep.mitigations.descent import descend, difference, norms
 from sidestep.rng import stream
 
@@ -55,7 +55,6 @@ class SharpnessAware:
     rounds: int = 1
 
     name: ClassVar[str] = "sharpness-aware"
-    needs: ClassVar[frozenset[Need]] = frozenset({"gradients"})
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from sidestep.errors import BadRecords
 from sidestep.files import write
-from sidestep.mitigations.base import Need, Start, Step, Unfit
+from sidestep.mitigations.base import Start, Step, Unfit
 from sidestep.mitigations.descent import norms, times
 
 FIELDS = ("update_mean", "update_std", "latent_mean", "latent_std", "clean_mean")
@@ -95,7 +95,6 @@ class Calibration:
     """
 
     name: ClassVar[str] = "calibration"
-    needs: ClassVar[frozenset[Need]] = frozenset({"predictions"})
 
     def __init__(self) -> None:
         self._configuration: tuple[tuple[float, ...], float, str, str] | None = None
@@ -158,7 +157,6 @@ class UpdateNorm:
     strong: float | None = None
 
     name: ClassVar[str] = "update-norm"
-    needs: ClassVar[frozenset[Need]] = frozenset({"predictions"})
 
     def __post_init__(self) -> None:
         """Refuse what is no region, and a deviation below zero."""
