@@ -6,6 +6,7 @@ import torch
 from adapters import tiny_pipelines
 from adapters.tiny_pipelines import BUILDERS
 
+from sidestep.adapters import lora
 from sidestep.adapters.pipeline.layouts import CHECKED, SAME_LOOP
 from sidestep.adapters.pipelined import CLASSES, Pipelined
 from sidestep.errors import BadModel, SidestepError, SidestepWarning
@@ -165,3 +166,57 @@ def test_a_pipeline_of_no_size_asks_for_one():
     with pytest.raises(BadModel, match="give a resolution"):
         Pipelined(pipe)
     assert Pipelined(pipe, 16).resolution == (16, 16)
+
+
+@pytest.fixture(params=["sdxl", "sd3", "flux"])
+def tuned(request, tmp_path):
+    """A pipeline, and the file of a LoRA on its network."""
+    from peft import LoraConfig
+    from peft.utils import get_peft_model_state_dict
+
+    name = request.param
+    pipe = BUILDERS[name]()
+    part = "unet" if name == "sdxl" else "transformer"
+    network = getattr(pipe, part)
+    network.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_k", "to_v"]))
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for key, weight in network.named_parameters():
+            if "lora_" in key:
+                weight.normal_(0, 0.3)
+    layers = get_peft_model_state_dict(network)
+    type(pipe).save_lora_weights(tmp_path, **{f"{part}_lora_layers": layers})
+    return built(name), tmp_path
+
+
+def test_a_lora_goes_on_and_off(tuned):
+    model, file = tuned
+    before, bare = model.fingerprint, model.call(Constant(), PROMPTS, SEEDS, STEPS, 5.0)[0]
+    lora.attach(model.pipe, file)
+    assert model.fingerprint != before
+    made, _ = model.call(Constant(), PROMPTS, SEEDS, STEPS, 5.0)
+    assert not np.array_equal(made, bare)
+    with model.without_lora() as base:
+        assert base.fingerprint == before
+        again, _ = base.call(Constant(), PROMPTS, SEEDS, STEPS, 5.0)
+    assert np.array_equal(again, bare)
+
+
+def test_a_lora_of_another_family_is_refused(tuned):
+    model, file = tuned
+    other = built("pixart")
+    with pytest.raises(BadModel, match="takes no LoRA in diffusers"):
+        lora.attach(other.pipe, file)
+    foreign = built("sd3" if type(model.pipe).__name__ != "StableDiffusion3Pipeline" else "sdxl")
+    with pytest.raises(BadModel, match="does not fit this model"):
+        lora.attach(foreign.pipe, file)
+
+
+def test_it_can_be_sent_to_another_process(model):
+    """As Ray sends it: pickled inside of a run, never read from a file."""
+    import pickle
+
+    there = pickle.loads(pickle.dumps(model))
+    here, _ = model.call(Static(time=0.5), PROMPTS, SEEDS, STEPS, 5.0)
+    made, _ = there.call(Static(time=0.5), PROMPTS, SEEDS, STEPS, 5.0)
+    assert np.array_equal(here, made)
