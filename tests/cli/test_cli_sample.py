@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sidestep import registry
-from sidestep.adapters import stable_diffusion
+from sidestep.adapters import opening
 from sidestep.cli import sample
 from sidestep.cli.main import main
 from sidestep.mitigations.perturbation import EmbeddingNoise, RandomWords
@@ -54,7 +54,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, loads: list[dict[str, Any]]) -> list[
         loads.append(dict(more, path=path))
         return Words()
 
-    monkeypatch.setattr(stable_diffusion, "load", load)
+    monkeypatch.setattr(opening, "open_model", load)
     monkeypatch.setattr(run_folder, "run", run)
     return seen
 
@@ -93,7 +93,9 @@ def test_a_lora_reaches_the_model_and_its_name_in_the_run(
     calls: list[dict[str, Any]], loads: list[dict[str, Any]], tmp_path: Path,
 ) -> None:  # fmt: skip
     assert main(["sample", "m", "a", *options, "--out", str(tmp_path)]) == 0
-    assert loads == [{"path": Path("m"), "lora": lora and Path(lora), "lora_scale": scale}]
+    (load,) = loads
+    assert (load["path"], load["lora"]) == (Path("m"), lora and Path(lora))
+    assert load["lora_scale"] == scale
     assert calls[0]["name"] == name
 
 

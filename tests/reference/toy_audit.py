@@ -68,6 +68,7 @@ class Toy:
     latent_shape = (3, SIDE, SIDE)
     resolution = (SIDE, SIDE)
     fingerprint = "toy"
+    precision = "float32"
 
     def __init__(self, pull=None, memorized=MEMORIZED):
         self.pull, self.memorized = pull, memorized

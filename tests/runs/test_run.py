@@ -38,7 +38,7 @@ def test_a_refused_run_leaves_the_one_before(tmp_path):
     first = run(Toy(), "toy", ["a", "b"], [method("constant")], tmp_path, draws=2, steps=4)
     assert read(tmp_path / "records.jsonl") == first
     header = json.loads((tmp_path / "run.json").read_text())
-    assert header["model"] == {"name": "toy"}
+    assert header["model"] == {"name": "toy", "sampler": "DPM-Solver++ 2M"}
     assert (header["seed"], header["steps"]) == (0, 4)
     for wrong in ({"steps": 5000}, {"steps": 4, "finer": 2}, {"steps": 4, "batch": 0}):
         with pytest.raises((ValueError, SidestepError)):

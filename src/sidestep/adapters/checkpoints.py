@@ -1,7 +1,8 @@
-"""Where a Stable Diffusion is read from: a folder, the Hub, and another UNet in its place."""
+"""Where a pipeline is read from: a folder, the Hub, and another UNet in its place."""
 
 import json
 import re
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,27 +18,41 @@ UNUSED = ("safety_checker", "feature_extractor")  # no picture depends on them
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def read(source: Path | str, unet: Path | str | None = None) -> Any:
-    """The diffusers pipeline of a folder or a Hub id, in float32 and without a safety checker.
+def read(
+    source: Path | str,
+    unet: Path | str | None = None,
+    *,
+    families: Sequence[str] = (FAMILY,),
+    dtype: torch.dtype = torch.float32,
+) -> Any:
+    """The diffusers pipeline of a folder or a Hub id, without a safety checker.
 
     A name of the form OWNER/NAME that is no folder here is asked for on the Hub, or taken from its
     local cache. `unet` is a folder with config.json whose UNet takes the place of the pipeline's.
-    Raises BadModel for what is missing, incomplete, of another family or does not fit together,
-    and MissingExtra without diffusers.
+    `families` are the pipeline classes that are taken, `dtype` is the precision of the weights.
+    Raises BadModel for what is missing, incomplete, pickled, of another family or does not fit
+    together, and MissingExtra without diffusers.
     """
     remote = not Path(source).exists() and HUB_ID.fullmatch(str(source)) is not None
-    if not remote:
-        _check_family(_local_index(Path(source)), source)
+    # A folder that is refused is refused before anything heavy is imported.
+    index: Any = {} if remote else _local_index(Path(source))
+    family = "" if remote else _family(index, source, families)
     try:
         with quiet():
-            from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+            import diffusers
 
             if remote:
-                _check_family(_remote_index(StableDiffusionPipeline, str(source)), source)
-            parts = {} if unet is None else {"unet": _part(UNet2DConditionModel, Path(unet))}
-            pipe = _part(
-                StableDiffusionPipeline, source, remote=remote, safety_checker=None, **parts
-            )
+                index = _remote_index(diffusers.DiffusionPipeline, str(source))
+                family = _family(index, source, families)
+            # What was saved without a part, an SD3 without T5 for example, is said to lack it.
+            settings: dict[str, Any] = {k: None for k, v in index.items() if v == [None, None]}
+            settings["dtype"] = dtype
+            if unet is not None:
+                kind = diffusers.UNet2DConditionModel
+                settings["unet"] = _part(kind, Path(unet), dtype=dtype)
+            if family == FAMILY:
+                settings["safety_checker"] = None
+            pipe = _part(getattr(diffusers, family), source, remote=remote, **settings)
     except ImportError as error:
         raise _missing(f"loading {source}") from error
     if unet is not None:
@@ -80,7 +95,7 @@ def cached(hub: str, file: str = INDEX) -> bool:
 def _local_index(path: Path) -> Any:
     if not path.is_dir():
         raise BadModel(
-            f"{path} is not a folder; give a local folder in the {FAMILY} layout, or a Hub id "
+            f"{path} is not a folder; give a local folder in diffusers' layout, or a Hub id "
             "such as OWNER/NAME"
         )
     try:
@@ -100,26 +115,28 @@ def _remote_index(pipeline: Any, hub: str) -> Any:
         ) from error
 
 
-def _check_family(index: Any, source: Path | str) -> None:
+def _family(index: Any, source: Path | str, families: Sequence[str]) -> str:
     try:
-        found = index["_class_name"]
+        found = str(index["_class_name"])
     except (KeyError, TypeError) as error:
         raise _no_index(source, error) from error
-    if found != FAMILY:
-        raise BadModel(f"{source} holds a {found}; this version samples {FAMILY} folders")
+    if found not in families:
+        raise BadModel(f"{source} holds a {found}; this takes {', '.join(families)}")
+    return found
 
 
 def _no_index(source: Path | str, error: Exception) -> BadModel:
     return BadModel(
         f"{source} has no readable {INDEX} ({error}); "
-        f"give a folder that {FAMILY}.save_pretrained wrote"
+        "give a folder that a pipeline's save_pretrained wrote"
     )
 
 
 def _part(kind: Any, source: Path | str, *, remote: bool = False, **settings: Any) -> Any:
     try:
+        # Without this diffusers would take a pickle where there are no safetensors.
         return kind.from_pretrained(
-            source, local_files_only=not remote, dtype=torch.float32, **settings
+            source, local_files_only=not remote, use_safetensors=True, **settings
         )
     # diffusers lets whatever its loaders meet through: OSError, ValueError, safetensors' own.
     except Exception as error:

@@ -1,4 +1,4 @@
-"""A LoRA on a Stable Diffusion: read from a file, put on, left out for a while, and hashed.
+"""A LoRA on a pipeline: read from a file, put on, left out for a while, and hashed.
 
 Its layers stay beside those of the model instead of being added to them. So the model without it
 is one switch away and exact, and a hash of both does not depend on how a machine rounds their sum.
@@ -25,21 +25,25 @@ ADAPTER = "lora"
 FACTOR = ".alpha"
 
 
-def attach(pipe: Any, source: Path | str, scale: float = 1.0) -> None:
-    """Put the LoRA of a file on a pipeline's UNet and text encoder, in float32 and eval mode.
+def attach(pipe: Any, source: Path | str | None, scale: float = 1.0) -> None:
+    """Put the LoRA of a file on a pipeline's networks, in their precision and eval mode.
 
     Args:
-        pipe: a diffusers StableDiffusionPipeline without a LoRA.
+        pipe: a diffusers pipeline without a LoRA.
         source: a .safetensors file in the format of diffusers or of kohya's scripts, or a folder
-            with pytorch_lora_weights.safetensors or with one .safetensors file.
+            with pytorch_lora_weights.safetensors or with one .safetensors file; None = no LoRA.
         scale: weight of the LoRA, 1 = as trained, 0 = none of it.
 
     Raises:
         BadModel: there is no such file, it is pickled or cut off, holds numbers that are not
             finite, or anything in it fits no layer of the model.
         MissingExtra: peft is not installed.
-        ValueError: the scale is not finite.
+        ValueError: the scale is not finite, or there is no LoRA to weigh.
     """
+    if source is None:
+        if scale != 1.0:
+            raise ValueError(f"lora_scale is {scale} and there is no LoRA; give its file as lora")
+        return
     if not math.isfinite(scale):
         raise ValueError(f"lora_scale is {scale}; the weight of a LoRA must be a finite number")
     file = _file(Path(source))
@@ -47,7 +51,9 @@ def attach(pipe: Any, source: Path | str, scale: float = 1.0) -> None:
     if find_spec("peft") is None:
         install = "Install it with: pip install 'sidestep[lora]'"
         raise MissingExtra("peft", install, f"the LoRA {file}")
-    parts = (pipe.unet, pipe.text_encoder)
+    if not hasattr(pipe, "load_lora_weights"):
+        raise BadModel(f"{type(pipe).__name__} takes no LoRA in diffusers; leave {file} out")
+    parts = networks(pipe)
     try:
         with quiet():
             pipe.load_lora_weights(
@@ -67,9 +73,17 @@ def attach(pipe: Any, source: Path | str, scale: float = 1.0) -> None:
             file, f"it holds {len(names)} tensors, and the model's layers took {len(loaded)}"
         )
     pipe.set_adapters([ADAPTER], [scale])
-    for _, layer in (row for part in parts for row in _layers(part)):
-        # A file's settings may bring dropout, and half precision would be computed in.
-        layer.float().eval()
+    for part in parts:
+        own = next((p.dtype for n, p in part.named_parameters() if "base_layer" in n), None)
+        for _, layer in _layers(part):
+            # A file's settings may bring dropout, and another precision would be computed in.
+            layer.to(own).eval()
+
+
+def networks(pipe: Any) -> list[nn.Module]:
+    """The networks of a pipeline, in the order of their names."""
+    parts = sorted(pipe.components.items())
+    return [part for _, part in parts if isinstance(part, nn.Module)]
 
 
 def _file(source: Path) -> Path:
@@ -135,8 +149,8 @@ def _unfit(file: Path, why: str) -> BadModel:
 
 @contextmanager
 def detached(pipe: Any) -> Iterator[None]:
-    """Let UNet and text encoder be without any LoRA inside the block, exactly."""
-    layers = [m for part in (pipe.unet, pipe.text_encoder) for _, m in _layers(part)]
+    """Let a pipeline's networks be without any LoRA inside the block, exactly."""
+    layers = [m for part in networks(pipe) for _, m in _layers(part)]
     before = [layer.disable_adapters for layer in layers]
     try:
         for layer in layers:

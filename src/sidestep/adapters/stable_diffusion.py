@@ -1,6 +1,5 @@
 """Stable Diffusion folders (diffusers format) as denoisers for the sampling loop."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 from sidestep.adapters import lora as adapter
 from sidestep.adapters.checkpoints import read
 from sidestep.adapters.conditioned import ConditionedUNet
+from sidestep.adapters.weights import fingerprint, precision
 from sidestep.errors import BadModel
 from sidestep.mitigations.text import Text
 from sidestep.sampling.noise import NoiseSchedule
@@ -36,11 +36,8 @@ def load(
     MissingExtra as `checkpoints.read` and `lora.attach` do, ValueError for a resolution the decoder
     cannot make and for a lora_scale that is not finite or has no LoRA to weigh.
     """
-    if lora is None and lora_scale != 1.0:
-        raise ValueError(f"lora_scale is {lora_scale} and there is no LoRA; give its file as lora")
     pipe = read(source, unet)
-    if lora is not None:
-        adapter.attach(pipe, lora, lora_scale)
+    adapter.attach(pipe, lora, lora_scale)
     pipe.set_progress_bar_config(disable=True)
     return StableDiffusion(pipe.to(device), resolution)
 
@@ -93,13 +90,12 @@ class StableDiffusion:
 
         Inside `without_lora` it is that of the model that was loaded without one.
         """
-        parts = (self.pipe.unet, self.pipe.text_encoder, self.pipe.vae)
-        digest = hashlib.sha256()
-        for tensors in [adapter.base(p) for p in parts] + [adapter.added(p) for p in parts]:
-            for name, tensor in sorted(tensors.items()):
-                digest.update(name.encode())
-                digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+        return fingerprint([self.pipe.unet, self.pipe.text_encoder, self.pipe.vae])
+
+    @property
+    def precision(self) -> str:
+        """Of its weights, such as float32."""
+        return precision(self.pipe.unet)
 
     @contextmanager
     def without_lora(self) -> Iterator["StableDiffusion"]:

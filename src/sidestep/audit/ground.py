@@ -20,7 +20,7 @@ from sidestep.audit.prompts import Caption, captions, choose
 from sidestep.audit.request import Audited, Material, Request, Subject
 from sidestep.audit.training import Indexed
 from sidestep.errors import BadData
-from sidestep.runs.generate import Job, Method, Report
+from sidestep.runs.generate import Job, Method, Report, sampler_of
 from sidestep.runs.records import Record
 from sidestep.runs.run import fill
 from sidestep.runs.score import Asked, Scorer
@@ -204,7 +204,13 @@ class Ground:
         seed: int,
         **more: Any,
     ) -> list[Record]:
-        header = {"model": {"name": self.subject.name, "sha256": model.fingerprint}}
+        about = {
+            "name": self.subject.name,
+            "sha256": model.fingerprint,
+            "sampler": sampler_of(model),
+            "resolution": model.resolution,
+        }
+        header = {"model": about}
         return fill(
             self.work / part,
             model,

@@ -9,6 +9,7 @@ from sidestep.audit.prompts import digest
 from sidestep.audit.request import Material, Request, Subject
 from sidestep.errors import BadRecords
 from sidestep.files import write
+from sidestep.runs.generate import sampler_of
 
 FILE = "plan.json"
 
@@ -43,6 +44,8 @@ def begun(work: Path, subject: Subject, material: Material, request: Request) ->
 def _asked(subject: Subject, material: Material, request: Request) -> dict[str, Any]:
     return {
         "model": subject.model.fingerprint,
+        "sampler": sampler_of(subject.model),
+        "resolution": subject.model.resolution,
         "setting": {"name": subject.method.name, **subject.method.settings},
         "recipe": material.recipe.name,
         "side": material.side,

@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sidestep.runs.generate import Method, Model
+from sidestep.runs.generate import Calling, Denoising, Method
 from sidestep.runs.score import TextRecipe
 from sidestep.similarity.agreement import Prototypes
 from sidestep.similarity.base import Images, Recipe
 from sidestep.sources.base import Collection
 
 
-class Audited(Model, Protocol):
-    """A model that can be audited: it samples, and its autoencoder is there too."""
+class Facts(Protocol):
+    """What an audit says of a model, and its autoencoder."""
 
     @property
     def fingerprint(self) -> str:
@@ -24,9 +24,25 @@ class Audited(Model, Protocol):
         """Width and height of its pictures in pixels."""
         ...
 
+    @property
+    def precision(self) -> str:
+        """Of its weights: float32, float16 or bfloat16."""
+        ...
+
     def reconstruct(self, images: Images) -> Images:
         """Pictures (B, H, W, 3) as encoding and decoding leave them."""
         ...
+
+
+class _Loop(Denoising, Facts, Protocol):
+    pass
+
+
+class _Pipeline(Calling, Facts, Protocol):
+    pass
+
+
+Audited = _Loop | _Pipeline  # a model that can be audited: it samples, and says what it is
 
 
 @dataclass(frozen=True)
@@ -40,6 +56,7 @@ class Subject:
     lora_scale: float = 1.0
     # The same without its LoRA: its pictures are controls where no others are given.
     base: Audited | None = None
+    loading: tuple[str, ...] = ()  # options of a command that load it as it was, beside a LoRA's
 
 
 @dataclass(frozen=True)

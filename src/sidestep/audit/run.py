@@ -222,16 +222,16 @@ def _again(on: Ground, record: Record) -> str:
     prompt = shlex.quote(record.prompt)
     cut = " --cut" if is_cut(on.subject.model, record.prompt) else ""
     return (
-        f"sidestep sample MODEL {prompt}{_lora(on)} {options(on.subject.method)} "
+        f"sidestep sample MODEL {prompt}{_loading(on)} {options(on.subject.method)} "
         f"--steps {on.request.steps} --seed {on.request.seed} --draws {record.draw + 1}{cut}"
     )
 
 
-def _lora(on: Ground) -> str:
+def _loading(on: Ground) -> str:
     name, weight = on.subject.lora, on.subject.lora_scale
-    if name is None:
-        return ""
-    return f" --lora {shlex.quote(name)}" + ("" if weight == 1 else f" --lora-scale {weight:g}")
+    given = [] if name is None else ["--lora", name]
+    given += [] if name is None or weight == 1 else ["--lora-scale", f"{weight:g}"]
+    return "".join(f" {shlex.quote(one)}" for one in [*given, *on.subject.loading])
 
 
 def _confirmed(one: Finding, cure: Remedy) -> Finding:

@@ -27,11 +27,11 @@ from sidestep.audit.prompts import Caption, digest, is_cut
 from sidestep.audit.remedy import Remedy
 from sidestep.audit.request import Material, Request, Subject
 from sidestep.audit.spelling import options
+from sidestep.runs.generate import sampler_of
 from sidestep.runs.header import settings_of_run
 from sidestep.runs.records import Record
 from sidestep.similarity.calibration import Calibration
 
-SAMPLER = "DPM-Solver++ 2M"  # of the runs of this package
 LIMITS = (
     "This is evidence of resistance to the attacks that were run, no certificate: other prompts, "
     "seeds, settings or attacks may give pictures back that these did not.",
@@ -129,9 +129,9 @@ def _model(facts: Facts) -> ModelFacts:
         settings={"name": subject.method.name, **subject.method.settings},
         steps=ask.steps,
         scale=subject.method.scale,
-        sampler=SAMPLER,
+        sampler=sampler_of(subject.model),
         resolution=subject.model.resolution,
-        precision="float32",
+        precision=subject.model.precision,
     )
 
 

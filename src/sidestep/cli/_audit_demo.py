@@ -18,12 +18,12 @@ def prepared(model: Chosen, options: dict[str, Any]) -> "tuple[Subject, Material
     given += ["--lora"] if model.lora is not None else []
     if given:
         raise click.UsageError(f"the demo has pictures of its own and takes no {', '.join(given)}")
-    from sidestep.adapters.stable_diffusion import load
     from sidestep.audit import demo
     from sidestep.audit.request import Subject
-    from sidestep.models import embedded
     from sidestep.runs.generate import method
 
     how = method(**options["rule"], mitigations=options["mitigations"])
-    subject = Subject(load(embedded.folder(), options["device"]), "embedded", how)
+    subject = Subject(
+        model._replace(source="embedded").load(), "embedded", how, loading=model.loading
+    )
     return subject, demo.material()

@@ -23,7 +23,7 @@ def prepared(model: Chosen, options: dict[str, Any]) -> "tuple[Subject, Material
             "model's pictures serve"
         )
     subject = _subject(model, options)
-    return subject, _material(subject, options)
+    return subject, _material(subject, model.device, options)
 
 
 def _subject(model: Chosen, options: dict[str, Any]) -> "Subject":
@@ -31,15 +31,15 @@ def _subject(model: Chosen, options: dict[str, Any]) -> "Subject":
     from sidestep.runs.generate import method
 
     how = method(**options["rule"], mitigations=options["mitigations"])
-    name, device = Path(model.source).name, options["device"]
+    name = Path(model.source).name
     if model.lora is None:
-        return Subject(model.load(device), name, how)
-    base = None if options["controls"] is not None else model.base().load(device)
-    tuned = model.load(device)
-    return Subject(tuned, name, how, model.lora.name, model.lora_scale, base)
+        return Subject(model.load(), name, how, loading=model.loading)
+    base = None if options["controls"] is not None else model.base().load()
+    tuned = model.load()
+    return Subject(tuned, name, how, model.lora.name, model.lora_scale, base, model.loading)
 
 
-def _material(subject: "Subject", options: dict[str, Any]) -> "Material":
+def _material(subject: "Subject", device: str, options: dict[str, Any]) -> "Material":
     from sidestep.adapters.clip import CLIPScore
     from sidestep.audit import prompts
     from sidestep.audit.recipes import recipe
@@ -64,5 +64,5 @@ def _material(subject: "Subject", options: dict[str, Any]) -> "Material":
         ordinary_source="of Sidestep" if ordinary is None else ordinary.name,
         prompts=None if asked is None else prompts.from_file(asked),
         prompts_source="captions of the training pictures" if asked is None else asked.name,
-        texts=() if clip is None else (CLIPScore(clip, device=options["device"]),),
+        texts=() if clip is None else (CLIPScore(clip, device=device),),
     )

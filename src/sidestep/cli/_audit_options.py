@@ -119,7 +119,6 @@ OPTIONS = (
     ),
     seed_option,
     batch_option,
-    click.option("--device", default="cpu", show_default=True, help="Where the network runs."),
     engine_options,
     _text("--question", "What the audit is to answer; printed in the report."),
     _text("--context", "How the model is released: internal, behind an API, open weights."),

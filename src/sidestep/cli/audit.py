@@ -47,12 +47,12 @@ SHOWN = 10  # findings printed
 def command(model: Chosen, out: Path, fail_on: str, as_json: bool, **options: Any) -> None:
     """Audit a model against its training pictures.
 
-    MODEL is a StableDiffusionPipeline folder, the id of one on the Hub, `embedded` for the small
-    model that comes with Sidestep, or `demo` for that model with its own training pictures. Each
-    caption of the training set is sampled several times, every picture compared with every
-    training picture, and what comes back is shown beside its source. If that is a finding, rules
-    and mitigations are tried on it with the same seeds, and the cheapest that is enough is run on
-    new ones.
+    MODEL is the folder of a text-to-image pipeline of diffusers, the id of one on the Hub,
+    `embedded` for the small model that comes with Sidestep, or `demo` for that model with its own
+    training pictures. Each caption of the training set is sampled several times, every picture
+    compared with every training picture, and what comes back is shown beside its source. If that
+    is a finding, rules and mitigations are tried on it with the same seeds, and the cheapest that
+    is enough is run on new ones.
 
     DIR/report.html is for people and DIR/audit.json for programs; `sidestep verify DIR` checks
     every file. Exit codes: 0 pass, 1 finding, 2 error, 3 inconclusive.

@@ -26,6 +26,7 @@ from sidestep.cli._output import (
 from sidestep.errors import SidestepError
 
 if TYPE_CHECKING:
+    from sidestep.adapters.pipelined import Pipelined
     from sidestep.adapters.stable_diffusion import StableDiffusion
     from sidestep.runs.records import Record
 
@@ -179,10 +180,11 @@ def command(
 ) -> None:
     """Sample pictures from a model with a guidance rule.
 
-    MODEL is a folder in the layout of diffusers' StableDiffusionPipeline, the id of one on the
-    Hugging Face Hub such as OWNER/NAME, or the word `embedded` for the small model that comes with
-    Sidestep. PROMPT may be "", a picture without a prompt. Settings that are not given have the
-    rule's defaults.
+    MODEL is the folder of a text-to-image pipeline of diffusers, the id of one on the Hugging Face
+    Hub such as OWNER/NAME, or the word `embedded` for the small model that comes with Sidestep.
+    PROMPT may be "", a picture without a prompt. Settings that are not given have the rule's
+    defaults. Another family than Stable Diffusion 1 and 2 samples by its own scheduler, and takes
+    rules but no mitigations.
     """
     check_prompts(prompts)
     from sidestep.runs.generate import method
@@ -260,7 +262,7 @@ def settings(rule: str, options: dict[str, Any]) -> dict[str, Any]:
     return {names[name]: None if value == "none" else value for name, value in given.items()}
 
 
-def too_long(model: "StableDiffusion", prompts: Sequence[str], cut: bool) -> list[str]:
+def too_long(model: "StableDiffusion | Pipelined", prompts: Sequence[str], cut: bool) -> list[str]:
     """A note for each prompt that the model reads in part; without `cut` they are refused."""
     notes = []
     for i, prompt in enumerate(prompts, start=1):

@@ -1,7 +1,8 @@
 """Make pictures: a way to guide, a list of jobs, one batch after the other.
 
 Every image depends on its own prompt and seed alone, so the batch size changes nothing but
-rounding.
+rounding. A model either answers at one noise level, and our loop samples it (`Denoising`), or it
+comes with a loop of its own, which a rule goes into (`Calling`).
 """
 
 import hashlib
@@ -9,7 +10,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from sidestep.guidance.base import Rule
 from sidestep.guidance.config import as_dict, check_settings, from_dict
 from sidestep.guidance.denoiser import Denoiser
 from sidestep.guidance.schedules import DEFAULT_SCALE
-from sidestep.mitigations import Mitigation, Start, TextModel
+from sidestep.mitigations import Mitigation, Start, TextModel, Unfit
 from sidestep.rng import image_seed, noise
 from sidestep.runs.records import Kind
 from sidestep.sampling.mitigated import Mitigated, sample_mitigated
@@ -37,8 +38,8 @@ def silent(task: str, done: int, total: int) -> None:
     """A report nobody reads."""
 
 
-class Model(Protocol):
-    """What generating needs of a text-to-image model."""
+class Denoising(Protocol):
+    """What our own loop needs of a text-to-image model."""
 
     schedule: NoiseSchedule
 
@@ -56,6 +57,31 @@ class Model(Protocol):
         ...
 
 
+@runtime_checkable
+class Calling(Protocol):
+    """A text-to-image pipeline with a loop of its own."""
+
+    @property
+    def sampler(self) -> str:
+        """How it samples, in words."""
+        ...
+
+    def call(
+        self, rule: Rule[Any], prompts: Sequence[str], seeds: list[int], steps: int, scale: float
+    ) -> tuple[NDArray[np.uint8], Trace]:
+        """Pictures (B, H, W, 3) under a rule, a seed each; `scale` is for what it leaves open."""
+        ...
+
+
+Model = Denoising | Calling
+OURS = "DPM-Solver++ 2M"  # what our own loop samples with
+
+
+def sampler_of(model: Model) -> str:
+    """How a model's pictures are sampled, in words."""
+    return model.sampler if isinstance(model, Calling) else OURS
+
+
 @dataclass(frozen=True)
 class Method:
     """A way to guide, with or without mitigations, under the label it has in tables."""
@@ -68,6 +94,8 @@ class Method:
     curve: str | None = None  # what its strengths share, a line of the charts
     strength: float | None = None  # where it lies on that line
     scale: float = DEFAULT_SCALE  # the guidance scale of the run
+    # The rule with its scale as it was given: one that is open is the pipeline's, by its formula.
+    given: Rule[Any] | None = None
 
     @property
     def slug(self) -> str:
@@ -131,8 +159,9 @@ def method(
     if kind == "rule" and rule is not None:
         raise SidestepError(f"{name} is a rule itself and takes no other; leave one of the two out")
     changed = kind == "mitigation"
+    given = from_dict((rule or {"name": "constant"}) if changed else own)
     # A record says the number, also where the rule leaves its scale to the loop.
-    guide = from_dict((rule or {"name": "constant"}) if changed else own).with_scale(open_scale)
+    guide = given.with_scale(open_scale)
     chain = tuple(from_dict(m) for m in ([own] if changed else []) + list(mitigations))
     settings = {k: v for k, v in as_dict(chain[0] if changed else guide).items() if k != "name"}
     if changed:
@@ -140,7 +169,9 @@ def method(
     if mitigations:
         settings["mitigations"] = [as_dict(m) for m in chain[changed:]]
     shown = label or _label(name, settings)
-    return Method(shown, name, settings, guide, chain, scale=open_scale)
+    reached = getattr(guide, "after", getattr(guide, "scale", None))
+    scale = float(reached) if isinstance(reached, int | float) else open_scale
+    return Method(shown, name, settings, guide, chain, scale=scale, given=given)
 
 
 def _label(name: str, settings: Mapping[str, Any]) -> str:
@@ -184,33 +215,73 @@ def make(
     finer: int | None = None,
     report: Report = silent,
 ) -> Batch:
-    """Every job through one method."""
+    """Every job through one method.
+
+    Raises Unfit for a method that the model's own loop has no place for.
+    """
     if batch < 1:
         raise SidestepError(f"batch is {batch}; give a batch size of at least 1")
-    images, traces, seconds = [], [], list[float]()
-    reached, backward = list[bool](), list[int]()
-    levels = tuple(model.schedule.grid(steps))
+    sample = _called if isinstance(model, Calling) else _looped
+    made = list[Batch]()
     for first in range(0, len(jobs), batch):
         part = jobs[first : first + batch]
         begun = time.perf_counter()
         seeds = [image_seed(seed, j.prompt, j.draw) for j in part]
-        prompts = tuple(j.prompt for j in part)
-        x = noise(seeds, model.latent_shape)
-        start = Start(
-            denoiser=model.denoiser(prompts),
-            x=x.to(getattr(model, "device", x.device)),
-            levels=levels,
-            seeds=tuple(seeds),
-            prompts=prompts,
-            model=cast(TextModel, model) if hasattr(model, "embed") else None,
-            scale=how.scale,
-            network=getattr(model, "name", ""),
-        )
-        made = how.sample(start, model.schedule, finer)
-        images.append(model.decode(made.latents))
-        traces.append(made.trace)
-        seconds += [(time.perf_counter() - begun) / len(part)] * len(part)
-        reached += made.reached.tolist()
-        backward += made.backward.tolist()
+        one = sample(cast(Any, model), how, [j.prompt for j in part], seeds, steps, finer)
+        each = (time.perf_counter() - begun) / len(part)
+        made.append(one._replace(seconds=[each] * len(part)))
         report(how.label, first + len(part), len(jobs))
-    return Batch(np.concatenate(images), Trace.cat(traces), seconds, reached, backward)
+    return Batch(
+        np.concatenate([one.images for one in made]),
+        Trace.cat([one.trace for one in made]),
+        [value for one in made for value in one.seconds],
+        [value for one in made for value in one.reached],
+        [value for one in made for value in one.backward],
+    )
+
+
+def _looped(
+    model: Denoising,
+    how: Method,
+    prompts: Sequence[str],
+    seeds: list[int],
+    steps: int,
+    finer: int | None,
+) -> Batch:
+    """One batch by our own loop."""
+    x = noise(seeds, model.latent_shape)
+    start = Start(
+        denoiser=model.denoiser(prompts),
+        x=x.to(getattr(model, "device", x.device)),
+        levels=tuple(model.schedule.grid(steps)),
+        seeds=tuple(seeds),
+        prompts=tuple(prompts),
+        model=cast(TextModel, model) if hasattr(model, "embed") else None,
+        scale=how.scale,
+        network=getattr(model, "name", ""),
+    )
+    made = how.sample(start, model.schedule, finer)
+    images = model.decode(made.latents)
+    return Batch(images, made.trace, [], made.reached.tolist(), made.backward.tolist())
+
+
+def _called(
+    model: Calling,
+    how: Method,
+    prompts: Sequence[str],
+    seeds: list[int],
+    steps: int,
+    finer: int | None,
+) -> Batch:
+    """One batch by the pipeline's own loop, which has a place for a rule and for nothing else."""
+    if how.given is None:
+        raise Unfit(f"{how.name} samples by a loop of its own, and this pipeline keeps its own")
+    if how.mitigations:
+        raise Unfit(
+            "mitigations change prompts, first noise or attention of a Stable Diffusion 1 or 2, "
+            "and this is another pipeline; a rule works in it"
+        )
+    if finer is not None:
+        raise Unfit("a pipeline follows the steps of its scheduler; leave finer steps out")
+    images, trace = model.call(how.given, prompts, seeds, steps, how.scale)
+    return Batch(images, trace, [], [True] * len(images), [0] * len(images))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sidestep.errors import SidestepError
-from sidestep.runs.generate import Job, Method, Model, Report, silent
+from sidestep.runs.generate import Job, Method, Model, Report, sampler_of, silent
 from sidestep.runs.header import bound, differences, settings_of_run
 from sidestep.runs.marks import holds
 from sidestep.runs.records import Record, write_atomic
@@ -170,5 +170,5 @@ def run(
     if draws < 1:
         raise SidestepError(f"draws is {draws}; ask for at least one picture of each prompt")
     jobs = [Job(prompt, draw) for prompt in prompts for draw in range(draws)]
-    header = {"model": {"name": model_name}}
+    header = {"model": {"name": model_name, "sampler": sampler_of(model)}}
     return fill(out, model, jobs, rules, header=header, replace=True, **settings)
