@@ -4,11 +4,14 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from reference.toy_index import write_rows
+from similarity.test_sscd_published import Tiny
 
 from sidestep.audit import build as building
 from sidestep.cli.main import main
+from sidestep.errors import SidestepWarning
 from sidestep.sources.decoders import look
 
 pytest.importorskip("pyarrow")
@@ -105,8 +108,9 @@ def test_an_index_of_tiles_shows_the_windows_of_a_local_copy(tmp_path, capsys):
     ("arguments", "said"),
     [
         (["index", "{out}", "--out", "{out}", "--recipe", "pixels"], "nothing to read"),
-        (["index", "{source}", "--out", "{out}", "--recipe", "pixel"], "did you mean pixels"),
-        (["index", "{source}", "--out", "{out}", "--recipe", "sscd-published"], "only Python"),
+        (["index", "{source}", "--out", "{out}", "--recipe", "sscd-published"], "lacks path"),
+        (["index", "{source}", "--out", "{out}", "--recipe", "pixels:sid=9"], "has no sid; its"),
+        (["index", "{source}", "--out", "{out}", "--recipe", "pixels:side=1"], "at least 2 x 2"),
         (["search", "{out}", "a.png"], "is no index of training pictures"),
         (["duplicates", "{out}", "--similarity", "0.9"], "is no index of training pictures"),
     ],
@@ -117,6 +121,38 @@ def test_problems_are_one_sentence(source, tmp_path, capsys, arguments, said):
     assert main([a.format(source=source, out=out) for a in arguments]) == 2
     shown = capsys.readouterr()
     assert said in shown.err and shown.err.startswith("Error: ") and not shown.out
+
+
+def test_a_recipe_that_nobody_knows(source, tmp_path, capsys):
+    assert main(["index", str(source), "--out", str(tmp_path / "i"), "--recipe", "pixel"]) == 2
+    assert "there is no similarity named 'pixel'; did you mean pixels?" in capsys.readouterr().err
+
+
+def test_a_recipe_with_settings_is_said_again_to_search(source, tmp_path, capsys):
+    out, one = str(tmp_path / "index"), str(next(source.glob("*.png")))
+    assert main(["index", str(source), "--out", out, "--recipe", "pixels:side=16"]) == 0
+    assert main(["search", out, one]) == 2
+    assert (
+        "is of pixels-16, which needs settings; say them with --recipe" in capsys.readouterr().err
+    )
+    assert main(["search", out, one, "--recipe", "pixels:side=16", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["recipe"] == "pixels-16"
+    assert main(["search", out, one, "--recipe", "pixels:side=8"]) == 2
+    assert "their similarities do not compare" in capsys.readouterr().err
+
+
+def test_published_weights_of_sscd(source, tmp_path, capsys):
+    """A tiny network stands in for them; nobody publishes a hash of these weights."""
+    weights = tmp_path / "large.pt"
+    torch.jit.script(Tiny(1024)).save(str(weights))
+    recipe = f"sscd-published:path={weights},weights=disc_large,preset=dcr"
+    out, one = str(tmp_path / "index"), str(next(source.glob("*.png")))
+    with pytest.warns(SidestepWarning):
+        assert main(["index", str(source), "--out", out, "--recipe", recipe]) == 0
+        capsys.readouterr()
+        assert main(["search", out, one, "--recipe", recipe, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["recipe"] == "sscd-disc-large-dcr" and found["found"][0]["similarity"] > 0.999
 
 
 def test_an_image_that_cannot_be_read_is_a_sentence(source, tmp_path, capsys):

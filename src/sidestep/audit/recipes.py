@@ -1,5 +1,8 @@
 """Similarity recipes by the name that a person types, and the one that an index was made with."""
 
+import inspect
+from typing import Any
+
 from sidestep import registry
 from sidestep.audit.index import Index
 from sidestep.errors import SidestepError
@@ -7,41 +10,55 @@ from sidestep.similarity.base import Recipe
 from sidestep.similarity.structured import Structured
 
 
-def recipe(name: str) -> Recipe:
-    """The recipe of a registry name, with its default settings.
+def recipe(name: str, **settings: Any) -> Recipe:
+    """The recipe of a registry name with its settings, such as `pixels`, side=16.
 
     Raises:
-        SidestepError: there is none of that name, or it needs a file of weights.
+        SidestepError: there is none of that name, or it has or lacks another setting.
         MissingExtra: a package that it needs is not installed.
+        BadModel: a file of weights is missing or another one.
+        ValueError: a setting has no such value.
     """
-    entry = registry.get(name, "similarity")
-    if name == "sscd-published":
+    kind = registry.get(name, "similarity").load()
+    known = inspect.signature(kind).parameters
+    missing = [n for n, p in known.items() if p.default is p.empty and n not in settings]
+    wrong = [n for n in settings if n not in known]
+    if missing or wrong:
+        what = f"lacks {', '.join(missing)}" if missing else f"has no {', '.join(wrong)}"
         raise SidestepError(
-            "sscd-published needs a file of weights, which only Python can name: give a "
-            "PublishedSSCD to sidestep.audit.build.build_index"
+            f"the recipe {name} {what}; its settings are {', '.join(known)}, given as "
+            f"{name}:{next(iter(known), 'key')}=value,..."
         )
-    made: Recipe = entry.load()()
+    made: Recipe = kind(**settings)
     return made
 
 
-def recipe_of(index: Index) -> Recipe:
-    """The recipe that an index was made with.
+def recipe_of(index: Index, given: Recipe | None = None) -> Recipe:
+    """The recipe that an index was made with: the given one, or the one that its name makes.
 
     Raises:
         SidestepError: it is none that a name alone makes.
         BadRecords: the name makes one of other settings, or its model has changed since.
         MissingExtra: a package that it needs is not installed.
     """
-    names = [e.name for e in registry.entries("similarity")]
+    made = recipe(_name(index)) if given is None else given
+    if index.settings.tiles is not None:
+        made = Structured(made)
+    if given is None and made.name != index.settings.recipe:
+        raise SidestepError(
+            f"the index in {index.folder} is of {index.settings.recipe}, which needs settings; say "
+            "them with --recipe, as for the index"
+        )
+    index.check_recipe(made)
+    return made
+
+
+def _name(index: Index) -> str:
     of = index.settings.recipe
-    found = next((n for n in names if of.startswith(f"{n}-")), None)
-    if found is None:
+    names = [e.name for e in registry.entries("similarity") if of.startswith(f"{e.name}-")]
+    if not names:
         raise SidestepError(
             f"the index in {index.folder} is of {of}, which no registered name makes; search it "
             "from Python with Index.search"
         )
-    made = recipe(found)
-    if index.settings.tiles is not None:
-        made = Structured(made)
-    index.check_recipe(made)
-    return made
+    return names[0]

@@ -56,7 +56,7 @@ def _material(subject: "Subject", device: str, options: dict[str, Any]) -> "Mate
     return Material(
         images=open_collection(options["images"], columns),
         source=Path(options["images"]).name,
-        recipe=recipe(options["recipe"]),
+        recipe=recipe(**options["recipe"]),
         side=options["side"] or subject.model.resolution[0],
         controls=None if controls is None else open_collection(controls, columns),
         controls_source=from_base if controls is None else Path(controls).name,

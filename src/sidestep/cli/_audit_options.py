@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sidestep.cli._engine import engine_options, ray_workers
-from sidestep.cli._methods import one_of, several_of
+from sidestep.cli._methods import one_of, recipe_option, several_of
 from sidestep.cli._output import batch_option, seed_option
 from sidestep.cli._pictures import column_options
 
@@ -49,13 +49,7 @@ OPTIONS = (
         "Never-trained pictures, to calibrate with.  [default, with --lora: the base model's]",
         "SOURCE",
     ),
-    click.option(
-        "--recipe",
-        default="sscd",
-        show_default=True,
-        metavar="NAME",
-        help="How pictures are compared: see `sidestep methods --kind similarity`.",
-    ),
+    recipe_option("sscd"),
     click.option(
         "--side",
         type=click.IntRange(8, 2048),
@@ -160,11 +154,15 @@ def engine(options: dict[str, Any]) -> "Engine":
 
 def typed(ctx: click.Context, model: str) -> str:
     """The command as it was typed but for the setting; of a path the last part is kept."""
+    from sidestep.audit.spelling import spelled
+
     parts = ["sidestep", "audit", Path(model).name]
     given = [p for p in ctx.command.params if isinstance(p, click.Option) and _typed(ctx, p)]
     given = [p for p in given if p.name not in (*BESIDE, *SETTING)]
     for param in given:
         for value in _values(ctx, param):
+            if isinstance(value, dict):  # a recipe, maybe with a file of weights
+                value = spelled(value | {k: _last(v) for k, v in value.items() if k == "path"})
             place = param.name in PLACES
             parts += [param.opts[0], *([] if value is True else [_last(value) if place else value])]
     return shlex.join(map(str, parts))

@@ -1,8 +1,8 @@
-"""Rules and mitigations as people type them: `NAME`, `NAME:key=value,key=value`, or JSON."""
+"""Rules, mitigations and recipes as people type them: `NAME`, `NAME:key=value,...`, or JSON."""
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -10,6 +10,7 @@ from sidestep import registry
 from sidestep.errors import SidestepError
 
 Read = Callable[[click.Context, click.Parameter, Any], Any]
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def one_of(*kinds: registry.Kind) -> Read:
@@ -20,6 +21,18 @@ def one_of(*kinds: registry.Kind) -> Read:
 def several_of(*kinds: registry.Kind) -> Read:
     """A click callback that reads each of several methods of those kinds."""
     return lambda ctx, param, values: [read(ctx, param, value, *kinds) for value in values]
+
+
+def recipe_option(default: str | None, **more: Any) -> Callable[[Command], Command]:
+    """--recipe, which a command gets as {"name": ..., settings}."""
+    return click.option(
+        "--recipe",
+        callback=one_of("similarity"),
+        default=default,
+        show_default=default is not None,
+        metavar="NAME[:key=value,...]",
+        **{"help": "How pictures are compared: see `sidestep methods --kind similarity`."} | more,
+    )
 
 
 def read(

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from sidestep.cli._methods import recipe_option
+
 if TYPE_CHECKING:
     from sidestep.similarity.base import Recipe
     from sidestep.sources.base import Collection
@@ -17,7 +19,7 @@ class Pictures(NamedTuple):
     source: str
     image_column: str
     caption_column: str | None
-    recipe: str
+    recipe: dict[str, Any]  # name and settings
     side: int
     batch: int
     workers: int | None
@@ -29,7 +31,7 @@ class Pictures(NamedTuple):
         from sidestep.sources.collection import open_collection
 
         columns = Columns(self.image_column, self.caption_column)
-        return open_collection(self.source, columns), recipe(self.recipe)
+        return open_collection(self.source, columns), recipe(**self.recipe)
 
 
 def column_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,12 +48,7 @@ def picture_options(command: Callable[..., None]) -> Callable[..., None]:
     """SOURCE and how it is embedded, which a command gets as one `Pictures`: `pictures`."""
 
     @click.argument("source")
-    @click.option(
-        "--recipe",
-        required=True,
-        metavar="NAME",
-        help="Similarity recipe to compare with, from `sidestep methods --kind similarity`.",
-    )
+    @recipe_option(None, required=True)
     @click.option(
         "--side",
         type=click.IntRange(8, 2048),

@@ -1,11 +1,12 @@
 """`sidestep search`: the training pictures nearest to given ones."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sidestep.cli._engine import engine_options, ray_workers
+from sidestep.cli._methods import recipe_option
 from sidestep.cli._output import Column, json_option, print_json, print_table
 from sidestep.errors import BadData
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1),
     help="Nearest ones to print, of an index of whole pictures.  [default: 3]",
 )
+@recipe_option(None, help="That of the index, where its name alone does not make it.")
 @engine_options
 @click.option(
     "--approximate",
@@ -44,6 +46,7 @@ def command(
     folder: Path,
     images: tuple[Path, ...],
     k: int | None,
+    recipe: dict[str, Any] | None,
     engine: str,
     workers: int | None,
     way: str | None,
@@ -66,12 +69,13 @@ def command(
         raise click.UsageError("--cache is of approximate search; add --approximate")
     import numpy as np
 
+    from sidestep.audit import recipes
     from sidestep.audit.index import open_index
-    from sidestep.audit.recipes import recipe_of
     from sidestep.sources import pictures
 
     index = open_index(folder)
-    recipe, side = recipe_of(index), index.settings.side
+    given = None if recipe is None else recipes.recipe(**recipe)
+    made, side = recipes.recipe_of(index, given), index.settings.side
     framed = []
     for path in images:
         try:
@@ -84,10 +88,10 @@ def command(
                 "--k is for an index of whole pictures, as --approximate and --engine ray are; one "
                 "of tiles gives the most similar pair of each image. Leave it out."
             )
-        _local(index, recipe, images, np.stack(framed), as_json)
+        _local(index, made, images, np.stack(framed), as_json)
         return
     k = k or 3
-    features, levels = recipe.embed(np.stack(framed)), tuple["Level", ...]()
+    features, levels = made.embed(np.stack(framed)), tuple["Level", ...]()
     if way is not None:
         from sidestep.audit.approximate import Approximate
 
@@ -113,13 +117,13 @@ def command(
         for place in range(k)
     ]
     if as_json:
-        facts = {"recipe": recipe.name, "index": index.hash, "pictures": len(index.ids)}
+        facts = {"recipe": made.name, "index": index.hash, "pictures": len(index.ids)}
         facts["search"] = way or "exact"
         recalled = {"recall": [level._asdict() for level in levels]} if levels else {}
         print_json(facts | recalled | {"found": rows})
         return
     left = print_table(
-        f"Nearest of {len(index.ids)} training pictures under {recipe.name}",
+        f"Nearest of {len(index.ids)} training pictures under {made.name}",
         [
             Column("image", [Path(str(r["image"])).name for r in rows], right=False, wrap=True),
             Column("similarity", [f"{r['similarity']:.3f}" for r in rows]),
