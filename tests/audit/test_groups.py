@@ -4,22 +4,10 @@ import hashlib
 
 import numpy as np
 import pytest
+from reference.toy_index import Rows
 
 from sidestep.audit.groups import Group, choose, gather, labels
-from sidestep.audit.search import Block
 from sidestep.errors import BadData
-
-
-class Rows:
-    """Features in blocks, as an index gives them."""
-
-    def __init__(self, rows, size):
-        self._rows, self._size = rows, size
-        self.ids = np.arange(len(rows)).astype("U24")
-
-    def rows(self):
-        for first in range(0, len(self._rows), self._size):
-            yield Block(first, self._rows[first : first + self._size])
 
 
 def hashed(*names):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from reference.toy_index import Rows
 
 from sidestep.audit import blocks, near_duplicates
-from sidestep.audit.blocks import Block
 from sidestep.audit.near_duplicates import copies, levels
 
 
@@ -19,18 +19,6 @@ def block_rows(request, monkeypatch):
 @pytest.fixture(autouse=True, params=[torch.bfloat16, torch.float32])
 def kind(request, monkeypatch):
     monkeypatch.setattr(near_duplicates, "fastest", lambda queries: request.param)
-
-
-class Rows:
-    """Features in blocks, as an index gives them."""
-
-    def __init__(self, rows, size):
-        self._rows, self._size = rows, size
-        self.ids = np.arange(len(rows)).astype("U24")
-
-    def rows(self):
-        for first in range(0, len(self._rows), self._size):
-            yield Block(first, self._rows[first : first + self._size])
 
 
 def planted(width=64):

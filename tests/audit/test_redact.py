@@ -16,11 +16,10 @@ import pytest
 from PIL import Image
 from web.bundles import changed, evidence, finding, sha, write
 
-from sidestep.audit.blurred import LEVELS, NUMBERS, SIDE, blurred
+from sidestep.audit.blurred import LEVELS, NUMBERS
 from sidestep.audit.concealed import Concealed, commitment
 from sidestep.audit.evidence import Evidence, Group, Share
 from sidestep.audit.redact import KEPT, Redaction
-from sidestep.audit.scrub import Scrub
 from sidestep.cli.main import cli, main
 from sidestep.errors import BadRecords, SidestepError
 from sidestep.rng import image_seed
@@ -144,35 +143,6 @@ def test_no_picture_of_the_bundle_is_left(mode, bundle):
         assert set(np.unique(image)) <= {255 * k // (LEVELS - 1) for k in range(LEVELS)}
 
 
-def test_blurred_pictures_carry_no_more_numbers_than_stated():
-    assert NUMBERS == 108
-    r = np.random.default_rng(0)
-    for width, height in ((512, 512), (512, 96), (7, 900), (1, 1), (3, 5)):
-        image = Image.fromarray(r.integers(0, 256, (height, width, 3), dtype=np.uint8))
-        small = np.asarray(blurred(image))
-        assert small.size <= NUMBERS
-        assert max(small.shape[:2]) == SIDE
-        assert len(np.unique(small)) <= LEVELS
-
-
-def test_a_blurred_picture_is_the_mean_colour_of_its_blocks():
-    pixels = np.random.default_rng(1).integers(0, 256, (60, 60, 3), dtype=np.uint8)
-    mean = pixels.reshape(6, 10, 6, 10, 3).mean(axis=(1, 3))
-    small = np.asarray(blurred(Image.fromarray(pixels)), dtype=int)
-    # Rounded down to one of 16 levels, each 16 values wide and shown as a multiple of 17. Pillow
-    # rounds the means of rows and then those of columns, by half a value each.
-    assert (small % 17 == 0).all()
-    assert (np.abs(mean - (small // 17 * 16 + 8)) <= 8 + 1).all()
-    assert len(np.unique(small)) > 2
-
-
-def test_two_pictures_that_only_differ_in_detail_blur_alike():
-    flat = np.full((120, 120, 3), 120, dtype=np.uint8)
-    fine = flat.copy()
-    fine[::2], fine[1::2] = 90, 150
-    assert blurred(Image.fromarray(flat)).tobytes() == blurred(Image.fromarray(fine)).tobytes()
-
-
 @pytest.mark.parametrize("mode", ["blur", "hashes"])
 def test_every_number_stays_and_the_full_bundle_is_named(mode, bundle):
     sums = hashlib.sha256((bundle / "SHA256SUMS").read_bytes()).hexdigest()
@@ -269,32 +239,6 @@ def test_seeds_would_give_prompts_away():
     seed = image_seed(11, "portrait of Dr Ilse Vogt", 0)
     guesses = ["a fox", "portrait of Dr Ilse Vogt", "an owl"]
     assert [g for g in guesses if image_seed(11, g, 0) == seed] == [guesses[1]]
-
-
-@pytest.mark.parametrize(
-    ("text", "left"),
-    [
-        ("see /data/anna/a.png, then", "see [path], then"),
-        ("--images=/srv/x/y --out ~/z", "--images=[path] --out [path]"),
-        ("'/mnt/My Pictures/a b.png' is cut", "'[path]' is cut"),
-        (r"C:\Users\Anna\x and \\host\share\y", "[path] and [path]"),
-        ("file:///tmp/a.png", "[path]"),
-        ("anna@box-3:/data/a", "[account]:[path]"),
-        ("https://github.com/a/b?token=abc#d", "https://github.com/a/b"),
-        ("3/n and on/off, scans/a.png, -1 / 2", "3/n and on/off, scans/a.png, -1 / 2"),
-        ("a word of a sentence", "a [withheld] of a sentence"),
-        ("words stay", "words stay"),
-    ],
-)
-def test_what_is_taken_out_of_text(text, left):
-    assert Scrub(["word"]).text(text) == left
-
-
-def test_names_of_machine_and_user_are_taken_out(monkeypatch):
-    monkeypatch.setattr("socket.gethostname", lambda: "ward-7.clinic.example")
-    monkeypatch.setattr("getpass.getuser", lambda: "okafor")
-    scrub = Scrub([])
-    assert scrub.text("by okafor on ward-7, okafors") == "by [user] on [host], okafors"
 
 
 @pytest.mark.parametrize("caption", ["finding", "caption", "target", "state", "observed", "hashes"])

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from sidestep.audit import shards
+from sidestep.audit.blocks import Block
 from sidestep.audit.build import build_index
 from sidestep.audit.index import COMPLETE, SETTINGS, Settings
 from sidestep.audit.shards import Picture
@@ -32,3 +35,15 @@ def write_rows(out, rows, size, recipe="rows", side=1):
         shard = shards.write(out, settings.id, number, facts, part)
         files.append(marks.file(out, shard.mark))
     marks.vouch(out, COMPLETE, settings.id, files)
+
+
+class Rows:
+    """Features in blocks, as an index gives them."""
+
+    def __init__(self, rows, size):
+        self._rows, self._size = rows, size
+        self.ids = np.arange(len(rows)).astype("U24")
+
+    def rows(self):
+        for first in range(0, len(self._rows), self._size):
+            yield Block(first, self._rows[first : first + self._size])
