@@ -9,7 +9,7 @@ from pathlib import Path
 from sidestep.adapters.stable_diffusion import load
 from sidestep.bench import demo
 from sidestep.bench.embedded import REGION
-from sidestep.bench.scenario import load as load_scenario
+from sidestep.bench.loading import load as load_scenario
 from sidestep.guidance import Constant
 from sidestep.mitigations import Start
 from sidestep.mitigations.update_norm import Calibration

@@ -10,7 +10,7 @@ from adapters import tiny_clip, tiny_sd
 from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from sidestep.bench.scenario import load
+from sidestep.bench.loading import load
 from sidestep.models import embedded
 
 SIDE = 16

@@ -12,8 +12,8 @@ from bench import stand_ins
 from PIL import Image
 
 from sidestep.bench import demo, materials
+from sidestep.bench.loading import load, names
 from sidestep.bench.materials import methods, open_scenario
-from sidestep.bench.scenario import load, names
 from sidestep.errors import BadData, BadModel, BadScenario
 from sidestep.runs.records import read
 from sidestep.runs.run import fill

@@ -14,9 +14,9 @@ from reference.records_of import image
 from sidestep.adapters.clip import CLIPScore
 from sidestep.bench import measures
 from sidestep.bench.demo import showing
+from sidestep.bench.loading import load
 from sidestep.bench.materials import methods, open_scenario
 from sidestep.bench.prepare import prepare
-from sidestep.bench.scenario import load
 from sidestep.cli.main import cli
 from sidestep.errors import BadData, BadModel, SidestepWarning
 from sidestep.runs.records import read

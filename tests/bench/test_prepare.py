@@ -8,9 +8,9 @@ from bench import stand_ins
 
 from sidestep import registry
 from sidestep.adapters import checkpoints
+from sidestep.bench.loading import load
 from sidestep.bench.materials import open_scenario
 from sidestep.bench.prepare import prepare
-from sidestep.bench.scenario import load
 from sidestep.errors import BadData, MissingExtra
 
 PAPER = list(stand_ins.MAKE)

@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from sidestep.adapters import clip
+from sidestep.bench.loading import load, names
 from sidestep.bench.materials import methods
-from sidestep.bench.scenario import SSCD, Scenario, load, names
+from sidestep.bench.scenario import SSCD, Scenario
 from sidestep.errors import BadScenario
 from sidestep.sampling import NoiseSchedule
 from sidestep.similarity import sscd_published

@@ -5,7 +5,7 @@ import json
 import pytest
 from bench import stand_ins
 
-from sidestep.bench.scenario import load
+from sidestep.bench.loading import load
 from sidestep.bench.sources.formats import Captions, Classes, Pairs, Webster
 from sidestep.errors import BadData
 

@@ -7,8 +7,8 @@ import pytest
 from bench import stand_ins
 from cli.test_cli_main import loaded_after
 
+from sidestep.bench.loading import names
 from sidestep.bench.prepare import Readiness
-from sidestep.bench.scenario import names
 from sidestep.cli import bench, bench_prepare
 from sidestep.cli.main import main
 from sidestep.sources.pictures import Unreadable
@@ -39,7 +39,7 @@ def test_prepare_of_nothing_says_what_is_missing_and_exits_1(
 def test_prepare_of_everything_exits_0(tmp_path, monkeypatch, capsys) -> None:
     stand_ins.s4(tmp_path)
     (tmp_path / "gt_images/222/0.png").write_bytes(b"")
-    monkeypatch.setattr("sidestep.bench.scenario.load", stand_ins.small)
+    monkeypatch.setattr("sidestep.bench.loading.load", stand_ins.small)
     assert main(["bench", "prepare", "s4", "--data", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert "prompts     3, 1 template, 1 verbatim; 1 with a readable image of their own\n" in shown

@@ -31,12 +31,12 @@ def scenario(monkeypatch):
         )
 
     sampling = SimpleNamespace(seed=0, steps=50)
-    module = ModuleType("sidestep.bench.scenario")
+    module = ModuleType("sidestep.bench.loading")
     module.load = lambda name: SimpleNamespace(name=name, sampling=sampling)
     materials = ModuleType("sidestep.bench.materials")
     materials.methods = lambda scenario: {"toy": toy_run.METHODS[:2]}
     materials.open_scenario = open_scenario
-    monkeypatch.setitem(sys.modules, "sidestep.bench.scenario", module)
+    monkeypatch.setitem(sys.modules, "sidestep.bench.loading", module)
     monkeypatch.setitem(sys.modules, "sidestep.bench.materials", materials)
     return opened
 

@@ -9,9 +9,9 @@ from sidestep.cli._output import Column, json_option, print_json, print_table
 @json_option
 def command(as_json: bool) -> None:
     """List the scenarios that come with Sidestep."""
-    from sidestep.bench import scenario
+    from sidestep.bench.loading import load, names
 
-    every = [scenario.load(name) for name in scenario.names()]
+    every = [load(name) for name in names()]
     if as_json:
         print_json(
             [

@@ -30,8 +30,8 @@ def command(ctx: click.Context, scenario: str, data: Path | None, as_json: bool)
     reference image is decoded once, so that the ones that cannot be read are known and counted.
     Nothing is fetched or copied. The exit code is 0 when the scenario can run and 1 when not.
     """
+    from sidestep.bench.loading import load
     from sidestep.bench.prepare import prepare
-    from sidestep.bench.scenario import load
 
     with progress() as report:
         answer = prepare(load(scenario), data, report)

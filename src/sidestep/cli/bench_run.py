@@ -69,8 +69,8 @@ def command(
     """
     spread = ray_workers(engine, workers)
     from sidestep.bench.demo import showing
+    from sidestep.bench.loading import load
     from sidestep.bench.materials import methods, open_scenario
-    from sidestep.bench.scenario import load
     from sidestep.runs.run import fill
     from sidestep.runs.work import serial
 
