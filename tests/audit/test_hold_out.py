@@ -14,8 +14,7 @@ from PIL import Image
 from reference.toy_hold_out import split
 
 from sidestep import files
-from sidestep.audit import build as building
-from sidestep.audit import placing
+from sidestep.audit import embedding, placing
 from sidestep.audit.hold_out import HoldOut, open_hold_out
 from sidestep.errors import BadData, BadRecords
 from sidestep.similarity.pixels import Pixels
@@ -31,7 +30,7 @@ SIDES = ("train", "held-out")
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch):
     """Decoding processes have tests of their own."""
-    monkeypatch.setattr(building, "looks", lambda tasks, side, _: (look(t, side) for t in tasks))
+    monkeypatch.setattr(embedding, "looks", lambda tasks, side, _: (look(t, side) for t in tasks))
 
 
 def noise(seed, shift=0):
@@ -159,7 +158,7 @@ def test_without_hard_links_pictures_are_copied(source, tmp_path, monkeypatch):
     monkeypatch.setattr(placing.os, "link", none)
     made = split(source, tmp_path / "out")
     assert (made.links, made.copies) == (0, 58)
-    split(source, tmp_path / "linked", workers=1)
+    split(source, tmp_path / "linked")
     assert placed(tmp_path / "out") == placed(tmp_path / "linked")
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 from reference.toy_index import build
 
 from sidestep.audit import build as building
+from sidestep.audit import embedding
 from sidestep.audit.index import open_index
 from sidestep.errors import BadData, BadRecords
 from sidestep.runs import marks
@@ -24,7 +25,7 @@ pytest.importorskip("pyarrow")
 def in_this_process(monkeypatch):
     """Decoding processes have tests of their own."""
     monkeypatch.setattr(
-        building, "looks", lambda tasks, side, workers: (look(t, side) for t in tasks)
+        embedding, "looks", lambda tasks, side, workers: (look(t, side) for t in tasks)
     )
 
 

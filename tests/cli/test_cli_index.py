@@ -9,7 +9,7 @@ from PIL import Image
 from reference.toy_index import write_rows
 from similarity.test_sscd_published import Tiny
 
-from sidestep.audit import build as building
+from sidestep.audit import embedding
 from sidestep.cli.main import main
 from sidestep.errors import SidestepWarning
 from sidestep.sources.decoders import look
@@ -21,7 +21,7 @@ pytest.importorskip("faiss")
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decoding processes have tests of their own."""
-    monkeypatch.setattr(building, "looks", lambda tasks, side, _: (look(t, side) for t in tasks))
+    monkeypatch.setattr(embedding, "looks", lambda tasks, side, _: (look(t, side) for t in tasks))
 
 
 @pytest.fixture

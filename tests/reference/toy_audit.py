@@ -12,17 +12,19 @@ import numpy as np
 import torch
 from PIL import Image
 
+from sidestep.audit.embedding import here
+from sidestep.audit.engines import Engines
 from sidestep.audit.request import Material, Request, Subject
 from sidestep.audit.run import audit
 from sidestep.guidance import Prediction
 from sidestep.runs.generate import method
-from sidestep.runs.work import serial
 from sidestep.sampling import NoiseSchedule
 from sidestep.similarity.pixels import Pixels
 from sidestep.sources.base import Item
 
 SIDE = 12
 MEMORIZED, PICTURES, CONTROLS = 6, 12, 240
+HERE = Engines(embed=here(workers=1))
 REQUEST = Request(
     draws=4, ordinary=6, empty=2, steps=10, batch=4, tries=("static", "random-words"), tried_draws=2
 )
@@ -118,10 +120,10 @@ def plain(folder):
 
 
 def run(out, *, model=None, base=None, how=None, request=REQUEST, present=None,
-        engine=serial, **more):  # fmt: skip
+        engines=HERE, **more):  # fmt: skip
     """The audit of the stand-in."""
     subject = Subject(model or Toy(), "toy", how or method("constant"), base=base)
     return audit(
         Path(out), subject, material(**more), request, command="sidestep audit toy",
-        present=present or plain, engine=engine, workers=1,
+        present=present or plain, engines=engines,
     )  # fmt: skip

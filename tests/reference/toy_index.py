@@ -7,6 +7,8 @@ import numpy as np
 from sidestep.audit import shards
 from sidestep.audit.blocks import Block
 from sidestep.audit.build import build_index
+from sidestep.audit.embedding import here
+from sidestep.audit.embedding_on_ray import on_ray
 from sidestep.audit.index import COMPLETE, SETTINGS, Settings
 from sidestep.audit.shards import Picture
 from sidestep.runs import marks
@@ -14,11 +16,11 @@ from sidestep.similarity.pixels import Pixels
 from sidestep.sources.collection import open_collection
 
 
-def build(source, out, **settings):
+def build(source, out, recipe=Pixels(4), **settings):  # noqa: B008 has no state
     """Index a folder in shards of 5 pictures, embedded 2 at a time."""
-    given = {"side": 16, "batch": 2, "pictures_per_shard": 5, "workers": 1}
+    given = {"side": 16, "batch": 2, "pictures_per_shard": 5, "engine": here(workers=1)}
     collection = open_collection(str(source))
-    return build_index(collection, Path(out), Pixels(4), **given | settings)
+    return build_index(collection, Path(out), recipe, **given | settings)
 
 
 def write_rows(out, rows, size, recipe="rows", side=1):
@@ -47,3 +49,16 @@ class Rows:
     def rows(self):
         for first in range(0, len(self._rows), self._size):
             yield Block(first, self._rows[first : first + self._size])
+
+
+def build_on_ray(source, out, workers=2, **settings):
+    """The same on Ray."""
+    return build(source, out, engine=on_ray(workers), **settings)
+
+
+class Together(Pixels):
+    """A recipe whose rows depend on what is embedded at once, as rounding may on a GPU."""
+
+    def embed(self, images):
+        rows = super().embed(images)
+        return rows * (1 + images.mean()) / 256

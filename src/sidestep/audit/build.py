@@ -1,26 +1,29 @@
 """Building an index: new and changed pictures are embedded, removed ones forgotten.
 
-Pictures are looked at in the order of their collection and written shard by shard, so a killed
-build goes on behind its last whole shard and ends with the bytes of one that was not killed.
+Pictures are embedded unit by unit in the order of their collection and written shard by shard, a
+shard being whole units. So a killed build goes on behind its last whole shard and ends with the
+bytes of one that was not killed, whoever embeds the units.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from filelock import FileLock, Timeout
 
-from sidestep.audit import shards
+from sidestep.audit import embedding, shards
+from sidestep.audit.embedding import Embedded, Engine, How, here
 from sidestep.audit.index import COMPLETE, SETTINGS, Settings, fit
 from sidestep.audit.shards import Features, Picture, identify
 from sidestep.errors import BadData, BadRecords
 from sidestep.runs import marks
-from sidestep.similarity.base import Images, Recipe
+from sidestep.similarity.base import Recipe
 from sidestep.sources.base import Collection, Item
-from sidestep.sources.decoders import Look, Task, looks
+from sidestep.sources.decoders import Look, Task
 from sidestep.sources.tiles import Tiles
 
 LOCK = "lock"
@@ -60,7 +63,7 @@ def build_index(
     side: int = 256,
     batch: int = 32,
     pictures_per_shard: int = 4096,
-    workers: int | None = None,
+    engine: Engine | None = None,
     report: Report = lambda task, done, total: None,
 ) -> Built:
     """Bring the index in a folder to the state of a collection.
@@ -74,9 +77,10 @@ def build_index(
         recipe: that embeds the pictures.
         side: pixels of the centre square that each picture is resized to before the recipe sees
             it, as training did; queries are framed alike.
-        batch: pictures embedded at once.
-        pictures_per_shard: what a kill loses at most.
-        workers: decoding processes; None = one for each core.
+        batch: pictures embedded at once, at most `embedding.UNIT`.
+        pictures_per_shard: what a shard holds and a kill loses at most.
+        engine: where pictures are embedded; None = in this process, decoded in a process for each
+            core. See `embedding.here(workers)` and `embedding_on_ray.on_ray(workers)`.
         report: told the task and how many pictures of how many are done.
 
     Raises:
@@ -84,17 +88,18 @@ def build_index(
         BadData: the collection has no picture at all.
         ValueError: a setting is out of range, or the recipe gives numbers that are not finite.
     """
-    if min(side, batch, pictures_per_shard) < 1:
+    if min(side, batch, pictures_per_shard) < 1 or batch > embedding.UNIT:
         raise ValueError(
             f"side is {side}, batch {batch} and pictures_per_shard {pictures_per_shard}; each must "
-            "be at least 1"
+            f"be at least 1, and batch at most {embedding.UNIT}"
         )
     (out / shards.FOLDER).mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(out / LOCK, timeout=0):
             tiles = collection.grid if isinstance(collection, Tiles) else None
             settings = _settings(out, recipe, side, tiles, pictures_per_shard)
-            return _Build(out, recipe, settings, batch).run(collection, workers, report)
+            rows = partial((engine or here()), recipe, How(side, batch))
+            return _Build(out, settings).run(collection, rows, report)
     except Timeout as error:
         raise BadRecords(
             f"another process is building the index in {out}; wait for it or give another folder"
@@ -134,8 +139,9 @@ def _cut(tiles: int | None) -> str:
 class _Build:
     """One build: what is known by path, and the shard being filled."""
 
-    def __init__(self, out: Path, recipe: Recipe, settings: Settings, batch: int) -> None:
-        self.out, self.recipe, self.settings, self.batch = out, recipe, settings, batch
+    def __init__(self, out: Path, settings: Settings) -> None:
+        self.out, self.settings = out, settings
+        self.unit = embedding.size(settings.pictures_per_shard)
         self.shards = {s.number: s for s in shards.find(out, settings.id)}
         # A later shard holds the newer bytes of a path: a killed build may have left both.
         self.known = {
@@ -147,18 +153,22 @@ class _Build:
         self.built = Built()
         self.seen = dict[str, str | None]()  # captions by path
         self.pictures = list[Picture]()
-        self.waiting = list[Images]()
         self.features = list[Features]()
 
-    def run(self, collection: Collection, workers: int | None, report: Report) -> Built:
+    def run(
+        self,
+        collection: Collection,
+        embed: Callable[[Iterator[embedding.Unit]], Iterator[Embedded]],
+        report: Report,
+    ) -> Built:
         total = collection.count()
         if not total:
             raise BadData(f"the collection is empty, so the index in {self.out} stays as it is")
         report("pictures", 0, total)
-        items = list[Item]()  # sent to the decoders, and not seen yet
-        for look in looks(self._tasks(collection.items(), items), self.settings.side, workers):
-            item, items[:1] = items[0], []
-            self._take(item, look)
+        items = deque[Item]()  # on their way through the engine
+        tasks = self._tasks(collection.items(), items)
+        for unit in embed(embedding.units(tasks, self.unit)):
+            self._take([items.popleft() for _ in unit.looks], unit)
             report("pictures", self.built.images, max(total, self.built.images))
         self._close()
         self._forget()
@@ -167,14 +177,24 @@ class _Build:
         shards.sweep(self.out, self.shards.values())
         return self.built
 
-    def _tasks(self, found: Iterator[Item], items: list[Item]) -> Iterator[Task]:
+    def _tasks(self, found: Iterator[Item], items: deque[Item]) -> Iterator[Task]:
         for item in found:
             known = self.known.get(item.path)
-            # The bytes wait in the decoder's queue; here only the name is of use.
+            # The bytes travel in the task; here only the name is of use.
             items.append(item._replace(data=""))
             yield Task(item.data, known.sha256 if known and not known.reason else "", item.window)
 
-    def _take(self, item: Item, look: Look) -> None:
+    def _take(self, items: list[Item], unit: Embedded) -> None:
+        for item, look in zip(items, unit.looks, strict=True):
+            self._note(item, look)
+        if len(unit.features):
+            self.features.append(unit.features)
+        # A unit is not torn: where the next might not fit, the next shard begins.
+        if len(self.pictures) + self.unit > self.settings.pictures_per_shard:
+            self._close()
+
+    def _note(self, item: Item, look: Look) -> None:
+        """Count a picture, and keep what is new of it; its row, if it has one, is in the unit."""
         known, built = self.known.get(item.path), self.built
         self.seen[item.path] = item.caption
         built.images += 1
@@ -197,24 +217,9 @@ class _Build:
                 item.caption,
             )
         )
-        if look.pixels is not None:
-            self.waiting.append(look.pixels)
-        if len(self.waiting) == self.batch:
-            self._embed()
-        if len(self.pictures) == self.settings.pictures_per_shard:
-            self._close()
-
-    def _embed(self) -> None:
-        if self.waiting:
-            rows = self.recipe.embed(np.stack(self.waiting))
-            if not np.isfinite(rows).all():
-                raise ValueError(f"{self.recipe.name} gave values that are not finite")
-            self.features.append(rows.astype(np.float16))
-            self.waiting = []
 
     def _close(self) -> None:
-        """Write the shard being filled. A batch never spans shards: where a kill came between."""
-        self._embed()
+        """Write the shard being filled."""
         if not self.pictures:
             return
         self._write(self.number, self.pictures, self.features)

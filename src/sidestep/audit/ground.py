@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sidestep.audit import controls, names, near_duplicates
 from sidestep.audit.build import build_index
+from sidestep.audit.engines import Engines
 from sidestep.audit.index import Index, open_index
 from sidestep.audit.prompts import Caption, captions, choose
 from sidestep.audit.request import Audited, Material, Request, Subject
@@ -24,7 +25,6 @@ from sidestep.runs.generate import Job, Method, Report, sampler_of
 from sidestep.runs.records import Record
 from sidestep.runs.run import fill
 from sidestep.runs.score import Asked, Scorer
-from sidestep.runs.work import Engine
 from sidestep.similarity.base import Images, Recipe
 from sidestep.similarity.calibration import Calibration
 from sidestep.similarity.structured import Structured
@@ -46,8 +46,7 @@ class Place:
     """Where an audit works, and with what."""
 
     work: Path
-    engine: Engine
-    workers: int | None  # decoding processes; None = one for each core
+    engines: Engines
     report: Report
 
 
@@ -83,10 +82,10 @@ class Ground:
             self.work / name,
             recipe or self.material.recipe,
             side=self.material.side,
-            workers=self.place.workers,
+            engine=self.place.engines.embed,
             report=lambda _, done, total: self.place.report(f"{name}: pictures", done, total),
         )
-        return open_index(self.work / name)
+        return open_index(self.work / name, self.place.engines.search)
 
     def _base(self) -> Collection:
         """What the model without its LoRA makes of the same captions, as a collection."""
@@ -219,7 +218,7 @@ class Ground:
             seed=seed,
             steps=self.request.steps,
             batch=self.request.batch,
-            engine=self.place.engine,
+            engine=self.place.engines.make,
             report=lambda task, done, total: self.place.report(f"{part}: {task}", done, total),
             **{**more, "header": header | more.get("header", {})},
         )

@@ -76,8 +76,10 @@ class Index:
         hash: SHA-256 that stands for every byte of the index.
     """
 
-    def __init__(self, folder: Path, settings: Settings, shards: tuple[Shard, ...]) -> None:
-        self.folder, self.settings, self._shards = folder, settings, shards
+    def __init__(
+        self, folder: Path, settings: Settings, shards: tuple[Shard, ...], engine: "Engine"
+    ) -> None:
+        self.folder, self.settings, self._shards, self._engine = folder, settings, shards, engine
         self.hash = hashlib.sha256((folder / COMPLETE).read_bytes()).hexdigest()
 
     @property
@@ -123,7 +125,7 @@ class Index:
         Args:
             features: (Q, D), from the recipe of this index; pictures framed to its side.
             k: 1..N.
-            engine: None = in this process; or `audit.on_ray.on_ray(workers)`.
+            engine: where it is searched; None = as it was opened.
 
         Raises:
             ValueError: features of another length or not finite, or k out of range.
@@ -132,7 +134,7 @@ class Index:
         check(features, self.settings.dimension)
         if not 1 <= k <= len(self.ids):
             raise ValueError(f"k is {k}; it must lie in 1..{len(self.ids)}, the indexed pictures")
-        similarity, rows = (engine or here)(self, features, k)
+        similarity, rows = (engine or self._engine)(self, features, k)
         return Found(similarity, self.ids[rows])
 
     def check_recipe(self, recipe: Recipe) -> None:
@@ -149,8 +151,12 @@ def here(index: Index, features: Vectors, k: int) -> tuple[Vectors, search.Numbe
     return search.top(features, index.rows(), k)
 
 
-def open_index(folder: Path | str) -> Index:
+def open_index(folder: Path | str, engine: Engine = here) -> Index:
     """The index in a folder.
+
+    Args:
+        folder: that `build_index` filled.
+        engine: where it is searched: in this process, or `audit.on_ray.on_ray(workers)`.
 
     Raises:
         BadRecords: there is none, its last build was not finished, or a mark was changed since.
@@ -159,7 +165,7 @@ def open_index(folder: Path | str) -> Index:
     settings = Settings.read(folder)
     FOLDERS.check(folder, settings.id)
     numbers = (int(Path(f.name).stem) for f in marks.files(folder, COMPLETE, settings.id))
-    return Index(folder, settings, tuple(named(folder, settings.id, n) for n in numbers))
+    return Index(folder, settings, tuple(named(folder, settings.id, n) for n in numbers), engine)
 
 
 def fit(folder: Path, settings: Settings, recipe: Recipe) -> None:

@@ -1,8 +1,9 @@
 """Exact search on Ray: each worker searches some shards, and what they find is put together.
 
 A unit is a fixed run of shards whatever the number of workers, and ties go to the earlier row, so
-any number of workers gives the same bytes. Every machine of a cluster must see the folder of the
-index under the same path.
+any number of workers gives the same bytes. An index of one unit is searched in this process: one
+worker alone would search it, and takes seconds to start. Every machine of a cluster must see the
+folder of the index under the same path.
 """
 
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sidestep.audit.index import Engine, Index, open_index
+from sidestep.audit.index import Engine, Index, here, open_index
 from sidestep.audit.search import Numbers, merged, top
 from sidestep.errors import BadRecords
 from sidestep.runs import cluster
@@ -36,9 +37,11 @@ def on_ray(workers: int) -> Engine:
     ray = cluster.load(workers)
 
     def search(index: Index, features: Vectors, k: int) -> tuple[Vectors, Numbers]:
+        todo = units(index)
+        if len(todo) == 1:
+            return here(index, features, k)
         best = np.full((len(features), k), -np.inf, dtype=np.float32)
         numbers = np.full((len(features), k), -1, dtype=np.int64)
-        todo = units(index)
         with cluster.begun(ray, workers):
             shared = ray.put(np.ascontiguousarray(features, dtype=np.float32))
             remote, folder = ray.remote(num_cpus=1)(Worker), index.folder.resolve()

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from PIL import Image
 
 from sidestep.audit import candidates, controls, names, parts, remedy
+from sidestep.audit.engines import Engines
 from sidestep.audit.evidence import Evidence, Finding, Share, TrainingPicture
 from sidestep.audit.findings import asked, findings, results, share
 from sidestep.audit.ground import Ground, Place, for_captions
@@ -30,7 +31,6 @@ from sidestep.audit.writing import write_bundle
 from sidestep.errors import BadRecords
 from sidestep.runs.generate import Report, silent
 from sidestep.runs.records import Record
-from sidestep.runs.work import Engine, serial
 from sidestep.similarity.base import Images, Vectors
 from sidestep.similarity.structured import Structured
 
@@ -45,8 +45,7 @@ def audit(
     *,
     command: str,
     present: Callable[[Path], object],
-    engine: Engine = serial,
-    workers: int | None = None,
+    engines: Engines = Engines(),  # noqa: B008 frozen
     report: Report = silent,
 ) -> Evidence:
     """Audit a model and write the bundle into `out`.
@@ -58,8 +57,7 @@ def audit(
         request: how much of everything.
         command: what was typed, without a machine's paths and the setting; for the report.
         present: writes the report of a bundle, such as `web.evidence.write_evidence_report`.
-        engine: where pictures are made.
-        workers: decoding processes; None = one for each core.
+        engines: where pictures are made, embedded and searched for.
         report: told the task and how much of it is done.
 
     Raises:
@@ -69,9 +67,9 @@ def audit(
     work = out / WORK
     work.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(work / "lock", timeout=0):
+        with FileLock(work / "lock", timeout=0), engines.begun():
             created = begun(work, subject, material, request)
-            on = Ground(Place(work, engine, workers, report), subject, material, request)
+            on = Ground(Place(work, engines, report), subject, material, request)
             evidence, pictures, records = _evidence(on, created, command)
             write_bundle(out, work, evidence, pictures, records, present)
             return evidence

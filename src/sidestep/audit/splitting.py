@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from sidestep.audit import placing
 from sidestep.audit.build import build_index
+from sidestep.audit.embedding import Engine
 from sidestep.audit.groups import Group, Side, choose, gather, labels
 from sidestep.audit.hold_out import (
     COMPLETE,
@@ -59,7 +60,7 @@ def hold_out(
     side: int = 256,
     earlier: Path | None = None,
     batch: int = 32,
-    workers: int | None = None,
+    engine: Engine | None = None,
     report: Report = lambda task, done, total: None,
 ) -> Placed:
     """Split a collection into pictures to train on and pictures set apart.
@@ -76,8 +77,8 @@ def hold_out(
         similarity: from here on two pictures are near-duplicates; above 0 and at most 1.
         side: pixels of the centre square that pictures are compared at.
         earlier: the folder of a finished split, whose pictures keep their sides.
-        batch: pictures embedded at once.
-        workers: decoding processes; None = one for each core.
+        batch: pictures embedded at once, at most `embedding.UNIT`.
+        engine: where pictures are embedded; see `build_index`.
         report: told the task and how much of how much is done.
 
     Raises:
@@ -109,7 +110,7 @@ def hold_out(
             else:
                 placing.check(out, {})
                 build_index(
-                    collection, out / INDEX, recipe, side=side, batch=batch, workers=workers,
+                    collection, out / INDEX, recipe, side=side, batch=batch, engine=engine,
                     report=report,
                 )  # fmt: skip
                 split = _choose(out, settings, before, report)

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sidestep.cli._engine import engine_options, ray_workers
+from sidestep.cli._engine import engine_options
 from sidestep.cli._methods import one_of, recipe_option, several_of
 from sidestep.cli._output import batch_option, seed_option
 from sidestep.cli._pictures import column_options
 
 if TYPE_CHECKING:
     from sidestep.audit.request import Request
-    from sidestep.runs.work import Engine
 
 Command = Callable[..., Any]
 # Where a value says a place on this machine, the report has its last part only.
@@ -138,18 +137,6 @@ def request(demo_of: bool, options: dict[str, Any]) -> "Request":
 
         given = {"steps": demo.STEPS, "rate": demo.RATE} | given
     return Request(**given, **said, tries=tuple(options["tries"]))
-
-
-def engine(options: dict[str, Any]) -> "Engine":
-    """Where pictures are made."""
-    spread = ray_workers(options["engine"], options["workers"])
-    if spread is not None:
-        from sidestep.runs.on_ray import on_ray
-
-        return on_ray(spread)
-    from sidestep.runs.work import serial
-
-    return serial
 
 
 def typed(ctx: click.Context, model: str) -> str:

@@ -1,9 +1,13 @@
 """Where work units are done: the options that commands share."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from sidestep.audit.embedding import Engine
+    from sidestep.audit.engines import Engines
 
 DEFAULT = 2  # workers of Ray
 
@@ -16,6 +20,11 @@ def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="N",
         help=f"Workers of the engine ray.  [default: {DEFAULT}]",
     )(command)
+    return engine_option(command)
+
+
+def engine_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--engine alone, for a command whose --workers are of either engine."""
     return click.option(
         "--engine",
         type=click.Choice(["serial", "ray"]),
@@ -30,3 +39,22 @@ def ray_workers(engine: str, workers: int | None) -> int | None:
     if workers is not None and engine != "ray":
         raise click.UsageError("--workers is of the engine ray; add --engine ray")
     return (workers or DEFAULT) if engine == "ray" else None
+
+
+def embed_engine(engine: str, workers: int | None) -> "Engine":
+    """Where training pictures are embedded; `workers` decode them or, on Ray, do all of it."""
+    if engine == "ray":
+        from sidestep.audit.embedding_on_ray import on_ray
+
+        return on_ray(workers or DEFAULT)
+    from sidestep.audit.embedding import here
+
+    return here(workers)
+
+
+def audit_engines(engine: str, workers: int | None) -> "Engines":
+    """Where an audit makes, embeds and searches; UsageError for a misfit."""
+    from sidestep.audit.engines import Engines, on_ray
+
+    spread = ray_workers(engine, workers)
+    return Engines() if spread is None else on_ray(spread)

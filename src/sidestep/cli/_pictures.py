@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from sidestep.cli._engine import DEFAULT, embed_engine, engine_option
 from sidestep.cli._methods import recipe_option
 
 if TYPE_CHECKING:
+    from sidestep.audit.embedding import Engine
     from sidestep.similarity.base import Recipe
     from sidestep.sources.base import Collection
 
@@ -22,6 +24,7 @@ class Pictures(NamedTuple):
     recipe: dict[str, Any]  # name and settings
     side: int
     batch: int
+    engine: str
     workers: int | None
 
     def open(self) -> "tuple[Collection, Recipe]":
@@ -32,6 +35,10 @@ class Pictures(NamedTuple):
 
         columns = Columns(self.image_column, self.caption_column)
         return open_collection(self.source, columns), recipe(**self.recipe)
+
+    def embed(self) -> "Engine":
+        """Where they are embedded; raises MissingExtra without Ray where it is asked for."""
+        return embed_engine(self.engine, self.workers)
 
 
 def column_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -59,13 +66,18 @@ def picture_options(command: Callable[..., None]) -> Callable[..., None]:
     @column_options
     @click.option(
         "--batch",
-        type=click.IntRange(1, 4096),
+        type=click.IntRange(1, 256),
         default=32,
         show_default=True,
         help="Pictures embedded at once.",
     )
+    @engine_option
     @click.option(
-        "--workers", type=click.IntRange(1), help="Decoding processes.  [default: one a core]"
+        "--workers",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Decoding processes; of the engine ray its workers, each with one.  "
+        f"[default: one a core; ray {DEFAULT}]",
     )
     @wraps(command)
     def given(**options: Any) -> None:

@@ -58,7 +58,8 @@ def command(model: Chosen, out: Path, fail_on: str, as_json: bool, **options: An
     every file. Exit codes: 0 pass, 1 finding, 2 error, 3 inconclusive.
     """
     from sidestep.audit.run import audit
-    from sidestep.cli._audit_options import engine, request
+    from sidestep.cli._audit_options import request
+    from sidestep.cli._engine import audit_engines
     from sidestep.web.evidence import write_evidence_report
 
     ctx, demo = click.get_current_context(), model.source == "demo"
@@ -78,7 +79,7 @@ def command(model: Chosen, out: Path, fail_on: str, as_json: bool, **options: An
                 asked,
                 command=typed(ctx, model.source),
                 present=write_evidence_report,
-                engine=engine(options),
+                engines=audit_engines(options["engine"], options["workers"]),
                 report=report,
             )
     except KeyboardInterrupt as error:

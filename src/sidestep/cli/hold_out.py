@@ -82,7 +82,7 @@ def command(
         with progress() as report:
             placed = hold_out(
                 collection, out, made, share=share, similarity=similarity, side=pictures.side,
-                earlier=earlier, batch=pictures.batch, workers=pictures.workers, report=report,
+                earlier=earlier, batch=pictures.batch, engine=pictures.embed(), report=report,
             )  # fmt: skip
     except KeyboardInterrupt as error:
         raise Stopped(f"What is there stays in {out}; the same command goes on.") from error

@@ -52,7 +52,7 @@ def command(pictures: Pictures, out: Path, tiles: int | None, as_json: bool) -> 
         with progress() as report:
             built = build_index(
                 collection, out, made, side=pictures.side, batch=pictures.batch,
-                workers=pictures.workers, report=report,
+                engine=pictures.embed(), report=report,
             )  # fmt: skip
     except KeyboardInterrupt as error:
         raise Stopped(f"What was embedded is kept in {out}; the same command goes on.") from error

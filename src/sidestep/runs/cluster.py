@@ -1,6 +1,7 @@
 """Ray, begun and ended: on the cores or GPUs of this machine, or on a cluster that is there."""
 
 import os
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -38,15 +39,38 @@ def begun(ray: Any, workers: int) -> Iterator[None]:
         ray.shutdown()
 
 
+def share(ray: Any, value: Any, name: str) -> Any:
+    """What workers get once, such as a model; SidestepError if it is bound to this process."""
+    try:
+        return ray.put(value)
+    except (TypeError, AttributeError, pickle.PickleError) as error:
+        raise SidestepError(
+            f"{name} cannot be sent to other processes ({error}); run without --engine ray"
+        ) from error
+
+
+def needs(value: Any) -> dict[str, int]:
+    """What Ray is to keep for a worker that holds a value: a core, and its GPU if it is on one."""
+    device = getattr(getattr(value, "device", None), "type", "cpu")
+    return {"num_cpus": 1, "num_gpus": int(device == "cuda")}
+
+
 def spread(
     ray: Any, team: Sequence[Any], call: Callable[[Any, Any], Any], units: Iterable[Any]
 ) -> Iterator[Any]:
     """What each unit gives, as workers finish them; `call(worker, unit)` starts one.
 
-    An error in a worker is raised as it was there; a worker that ended is a SidestepError.
+    A unit is taken once a worker is free for it, so there may be more than memory holds. An error
+    in a worker is raised as it was there; a worker that ended is a SidestepError.
     """
+    pool = ray.util.ActorPool(team)
     try:
-        yield from ray.util.ActorPool(team).map_unordered(call, units)
+        for unit in units:
+            if not pool.has_free():
+                yield pool.get_next_unordered()
+            pool.submit(call, unit)
+        while pool.has_next():
+            yield pool.get_next_unordered()
     except ray.exceptions.RayTaskError as error:
         raise error.cause from error  # what went wrong in the worker, such as a full disk
     except ray.exceptions.RayActorError as error:

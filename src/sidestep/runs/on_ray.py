@@ -4,12 +4,10 @@ Each worker gets the model once and writes into the run folder, which every mach
 must see under the same path.
 """
 
-import pickle
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sidestep.errors import SidestepError
 from sidestep.runs import cluster
 from sidestep.runs.generate import Model
 from sidestep.runs.units import Unit
@@ -50,14 +48,8 @@ class Worker:
 def _make(
     ray: Any, workers: int, model: Model, out: Path, units: Sequence[Unit], settings: Settings
 ) -> Iterator[Unit]:
-    gpu = getattr(getattr(model, "device", None), "type", "cpu") == "cuda"
-    try:
-        shared = ray.put(model)
-    except (TypeError, AttributeError, pickle.PicklingError) as error:
-        raise SidestepError(
-            f"the model cannot be sent to other processes ({error}); run without --engine ray"
-        ) from error
-    remote = ray.remote(num_cpus=1, num_gpus=int(gpu))(Worker)
+    shared = cluster.share(ray, model, "the model")
+    remote = ray.remote(**cluster.needs(model))(Worker)
     # No more workers than units: each of them takes the model into its memory.
     team = [remote.remote(shared, out, settings) for _ in range(min(workers, len(units)))]
     by_number = {unit.number: unit for unit in units}

