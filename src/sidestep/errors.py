@@ -28,6 +28,10 @@ class BadBundle(SidestepError):
     """A folder is no evidence bundle, or cannot be made one."""
 
 
+class BadReviews(SidestepError):
+    """What people say of an audit's exhibits cannot be read, or does not fit the audit."""
+
+
 class BadScenario(SidestepError):
     """A scenario file cannot be read, or says something that a scenario cannot say."""
 

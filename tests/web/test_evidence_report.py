@@ -1,5 +1,6 @@
 """The report of an audit: all of the evidence, as text that stays text, in one file."""
 
+import base64
 import hashlib
 import html
 import re
@@ -14,7 +15,7 @@ from PIL import Image
 from web.bundles import CAPTIONS, changed, evidence, finding, sha, write
 
 from sidestep.audit import canonical
-from sidestep.audit.evidence import Evidence, Group, Share
+from sidestep.audit.evidence import Edition, Evidence, Group, Share
 from sidestep.errors import BadRecords
 from sidestep.web import exhibits, figures, pictures
 from sidestep.web.evidence import MAX_ROWS, render, write_evidence_report
@@ -42,7 +43,7 @@ class Page(HTMLParser):
         self.elements.append((tag, {k: v or "" for k, v in attrs}))
 
     def handle_data(self, data):
-        if self.elements and self.elements[-1][0] != "style":
+        if self.elements and self.elements[-1][0] not in ("style", "script"):
             self.pieces.append(data)
 
     def all(self, tag):
@@ -162,20 +163,57 @@ def test_a_field_that_changes_changes_the_page(bundle):
     assert len(seen) > 120
 
 
-def test_the_page_asks_the_network_for_nothing_and_forbids_scripts(bundle):
+def test_the_page_asks_the_network_for_nothing_and_allows_one_script(bundle):
     text = write_evidence_report(bundle).read_text(encoding="utf-8")
     assert not re.search(r"""(src|href|action|data|poster)\s*=\s*["']?\s*(https?:)?//""", text)
     assert not re.search(r"url\(|@import|https?://(?!www\.w3\.org)", text)
     page = Page(text)
     tags = {name for name, _ in page.elements}
-    assert not tags & {"script", "link", "iframe", "object", "embed", "form", "base", "a"}
-    policy = [m["content"] for m in page.all("meta") if "http-equiv" in m]
-    assert policy == [
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
-        "form-action 'none'"
-    ]
+    assert not tags & {"link", "iframe", "object", "embed", "form", "base", "a"}
+    (script,) = re.findall(r"<script>(.*?)</script>", text, flags=re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy(page) == BARE.replace("base-uri", f"script-src 'sha256-{digest}'; base-uri")
+    for way in (
+        "fetch",
+        "XMLHttp",
+        "import",
+        "Storage",
+        "cookie",
+        "indexedDB",
+        "eval",
+        "innerHTML",
+    ):
+        assert way not in script
     assert page.all("img")
     assert all(i["src"].startswith("data:image/") and i["alt"] for i in page.all("img"))
+
+
+BARE = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action "
+BARE += "'none'"
+
+
+def policy(page):
+    (content,) = [m["content"] for m in page.all("meta") if "http-equiv" in m]
+    return content
+
+
+def test_where_nothing_can_be_judged_no_script_is_allowed(tmp_path):
+    none = replace(evidence(0), recommendation=None, tried=())
+    lost = replace(evidence(1), findings=(
+        replace(finding(0), training=replace(finding(0).training, picture=None)),
+    ))  # fmt: skip
+    edition = replace(evidence(1), edition=Edition(mode="blur", full=sha(8)))
+    for name, one in (("none", none), ("lost", lost), ("edition", edition)):
+        page = made(tmp_path / name, one)
+        assert policy(page) == BARE
+        assert not {"script", "input", "button", "fieldset"} & {tag for tag, _ in page.elements}
+
+
+def test_what_only_the_script_can_use_is_hidden_without_it(bundle):
+    page = Page(write_evidence_report(bundle).read_text(encoding="utf-8"))
+    assert len(page.all("fieldset")) == 12
+    assert all("hidden" in one for one in page.all("fieldset"))
+    assert ["hidden" in d for d in page.all("div") if d.get("id") == "reviewing"] == [True]
 
 
 def hostile(value: Any, name: str = "") -> Any:
@@ -204,7 +242,7 @@ def test_text_of_others_stays_text(tmp_path):
     (folder / "audit.json").write_bytes(canonical.to_bytes(texts))
     text = write_evidence_report(folder).read_text(encoding="utf-8")
     page = Page(text)
-    assert not page.all("script")
+    assert text.count("<script>") == text.count("</script>") == len(page.all("script")) == 1
     assert not [a for _, given in page.elements for a in given if a.startswith("on")]
     assert text.count("<style>") == text.count("</style>") == 1
     assert "<!--" not in text

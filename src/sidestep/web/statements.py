@@ -1,6 +1,7 @@
 """What the first page of an audit's report says in sentences."""
 
 from sidestep.audit.evidence import Evidence, Finding, Recommendation, Share
+from sidestep.audit.tally import Tally
 from sidestep.web.figures import percent
 from sidestep.web.words import SPACE, count
 
@@ -80,3 +81,23 @@ def came_back(finding: Finding) -> str:
     if finding.local:
         parts.append("a part of the picture only")
     return ", ".join(parts)
+
+
+def reviewed(tally: Tally) -> str:
+    """How many exhibits people hold to be copies."""
+    people = "1 person" if len(tally.reviewers) == 1 else f"{len(tally.reviewers):,} people"
+    return (
+        f"{people} reviewed {len(tally.opinions):,} of {count(tally.exhibits, 'exhibit')}. "
+        f"Called a copy: {tally.count('copy'):,}. Called no copy: {tally.count('no copy'):,}. "
+        f"Unsure: {tally.count('unsure'):,}. Reviewers disagree: {tally.count('split'):,}."
+    )
+
+
+def together_chosen(tally: Tally) -> str:
+    """How often reviewers of the same exhibit chose the same."""
+    if not tally.several:
+        return "No exhibit was reviewed by more than one person."
+    return (
+        f"Of {count(tally.several, 'exhibit')} with more than one reviewer, all chose the same "
+        f"in {tally.agreed:,}."
+    )
