@@ -17,9 +17,12 @@ from PIL import Image
 from web.bundles import changed, evidence, finding, sha, write
 
 from sidestep.audit.blurred import LEVELS, NUMBERS
+from sidestep.audit.bundle import check, seal
 from sidestep.audit.concealed import Concealed, commitment
 from sidestep.audit.evidence import Evidence, Group, Share
 from sidestep.audit.redact import KEPT, Redaction
+from sidestep.audit.reviews import Review, Reviews, digest, problems
+from sidestep.audit.reviews import read as read_reviews
 from sidestep.cli.main import cli, main
 from sidestep.errors import BadRecords, SidestepError
 from sidestep.rng import image_seed
@@ -63,8 +66,6 @@ def full() -> Evidence:
 
 @pytest.fixture
 def bundle(tmp_path):
-    from sidestep.audit.bundle import seal
-
     folder = write(tmp_path / "audit", full())
     (folder / "report.html").touch()
     seal(folder)
@@ -211,6 +212,37 @@ def test_every_text_of_the_evidence_is_concealed_or_known_to_be_harmless():
     assert {paths[m] for m in paths if f'"{m}"' in left} == set()
 
 
+@pytest.mark.parametrize("mode", ["blur", "hashes"])
+def test_reviews_come_along_without_the_names_of_reviewers(mode, bundle):
+    caption = full().findings[0].training.caption
+    rows = [
+        Review("2.1", "Tom Anders", "no copy", "other boat", "2026-11-03T09:12:44Z"),
+        Review("1.1", "Tom Anders", "copy", "Sue Berg agrees", "2026-11-05T09:12:44Z", 1),
+        Review("1.1", "Sue Berg", "unsure", f"is it {caption}?", "2026-11-04T09:12:44Z"),
+    ]
+    reviews = Reviews.of(digest(bundle), rows)
+    (bundle / "reviews.json").write_bytes(reviews.to_bytes())
+    seal(bundle)
+    out = redact(bundle, mode)
+    data = everything(out)
+    assert not {w for w in ("Tom Anders", "Sue Berg", "Anders") if w.encode() in data}
+    assert (b"other boat" in data) == (mode == "blur")
+    assert (str(caption).encode() in data) == (mode == "blur")
+    after = read_reviews(out)
+    assert [(r.exhibit, r.reviewer, r.choice, r.date, r.revised) for r in after.reviews] == [
+        ("1.1", "reviewer 1", "copy", "2026-11-05T09:12:44Z", 1),  # spoke first, of 2.1
+        ("1.1", "reviewer 2", "unsure", "2026-11-04T09:12:44Z", 0),
+        ("2.1", "reviewer 1", "no copy", "2026-11-03T09:12:44Z", 0),
+    ]
+    if mode == "blur":
+        assert after.reviews[0].note == "[withheld] agrees"
+    assert check(out, None, [problems]).holds
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "2 people reviewed 3" not in page
+    assert "2 people reviewed 2 of 12 exhibits" in page
+    assert "<script" not in page and "<fieldset" not in page
+
+
 def test_a_token_opens_with_its_line_alone(bundle):
     out = redact(bundle, "hashes")
     file = out.with_name("hashes.openings.jsonl")
@@ -243,8 +275,6 @@ def test_seeds_would_give_prompts_away():
 
 @pytest.mark.parametrize("caption", ["finding", "caption", "target", "state", "observed", "hashes"])
 def test_a_caption_that_is_a_word_of_the_form_breaks_nothing(caption, tmp_path):
-    from sidestep.audit.bundle import seal
-
     one = finding(0)
     one = replace(
         one, training=replace(one.training, caption=caption),

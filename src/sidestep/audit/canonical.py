@@ -40,8 +40,19 @@ def from_bytes(data: bytes) -> Any:
             for that value: blanks, another order of keys, another form of a number.
         MissingExtra: rfc8785 is not installed.
     """
+    value = parsed(data)
+    again = to_bytes(value)
+    if again != data:
+        pairs = enumerate(zip(again, data, strict=False))
+        apart = next((i for i, (a, b) in pairs if a != b), min(len(again), len(data)))
+        raise ValueError(f"not the canonical form (RFC 8785) from byte {apart} on")
+    return value
+
+
+def parsed(data: bytes) -> Any:
+    """The value of JSON in any form; ValueError for no JSON or the same key twice in an object."""
     try:
-        value = json.loads(
+        return json.loads(
             data.decode("utf-8"),
             parse_int=_number,
             parse_constant=_no_number,
@@ -53,12 +64,6 @@ def from_bytes(data: bytes) -> Any:
         raise ValueError(f"byte {error.start} is no UTF-8") from error
     except json.JSONDecodeError as error:
         raise ValueError(f"no JSON from character {error.pos} on ({error.msg})") from error
-    again = to_bytes(value)
-    if again != data:
-        pairs = enumerate(zip(again, data, strict=False))
-        apart = next((i for i, (a, b) in pairs if a != b), min(len(again), len(data)))
-        raise ValueError(f"not the canonical form (RFC 8785) from byte {apart} on")
-    return value
 
 
 def _dumps(value: Any) -> bytes:

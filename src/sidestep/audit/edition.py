@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from sidestep.audit import sums
+from sidestep.audit import reviews, sums
 from sidestep.audit.blurred import blurred, png
 from sidestep.audit.evidence import FILE, Evidence
 from sidestep.audit.redact import Mode, Redaction
@@ -35,6 +35,7 @@ def write_edition(bundle: Path, out: Path, mode: Mode) -> Path:
     bundle, out = bundle.resolve(), out.resolve()
     _check(bundle, out)
     full = Evidence.read(bundle)
+    said = reviews.read(bundle)
     parts = {name: records.read(inside(bundle, name)) for name in full.records.values()}
     redaction = Redaction(mode, full, {r.prompt for rows in parts.values() for r in rows})
     edition = redaction.evidence(full, _sha256(bundle / sums.NAME))
@@ -49,6 +50,8 @@ def write_edition(bundle: Path, out: Path, mode: Mode) -> Path:
     for source, target in redaction.pictures.items():
         _put(out, target, _blurred(inside(bundle, source)))
     write(out / FILE, edition.to_bytes())
+    if said is not None:
+        _put(out, reviews.FILE, redaction.reviews(said, reviews.digest(out)).to_bytes())
     with openings.open("w", encoding="utf-8", errors="surrogatepass") as file:
         file.write(redaction.concealed.openings())
     return openings

@@ -31,6 +31,7 @@ from sidestep.audit.evidence import (
     TrainingFacts,
     TrainingPicture,
 )
+from sidestep.audit.reviews import NOTE, Reviews
 from sidestep.audit.scrub import Scrub
 from sidestep.errors import BadRecords
 from sidestep.runs.records import Record
@@ -67,8 +68,8 @@ class Redaction:
             )
         self.mode, self.concealed = mode, Concealed()
         self.pictures: dict[str, str] = {}
-        secret = {*_secrets(full, mode), *(prompts if mode == "hashes" else ())}
-        self._scrub = Scrub(secret)
+        self._secret = {*_secrets(full, mode), *(prompts if mode == "hashes" else ())}
+        self._scrub = Scrub(self._secret)
 
     def evidence(self, full: Evidence, sums: str) -> Evidence:
         """The edition of the evidence whose bundle has that SHA-256 of SHA256SUMS."""
@@ -92,6 +93,23 @@ class Redaction:
             "nearest": record.nearest and self.concealed.token(record.nearest),
             "nearest_image": None,
         }
+
+    def reviews(self, full: Reviews, audit: str) -> Reviews:
+        """The reviews of the edition whose audit.json has that SHA-256.
+
+        Reviewers are numbered in the order in which they first spoke. A note may describe a
+        picture, so that `hashes` puts a commitment in its place.
+        """
+        names = dict.fromkeys(r.reviewer for r in sorted(full.reviews, key=lambda r: r.date))
+        numbers = {name: f"reviewer {i}" for i, name in enumerate(names, start=1)}
+        scrub = Scrub({*self._secret, *names})
+        hide = scrub.text if self.mode == "blur" else self.concealed.token
+        done = (
+            # What replaces a word may be longer than the word.
+            _replace(r, reviewer=numbers[r.reviewer], note=r.note and hide(r.note)[:NOTE].strip())
+            for r in full.reviews
+        )
+        return Reviews.of(audit, done)
 
     def _words(self, part: Any) -> Any:
         """A part of the evidence with its free text scrubbed and its settings concealed."""

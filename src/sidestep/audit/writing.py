@@ -8,6 +8,7 @@ from sidestep.audit import sums
 from sidestep.audit.bundle import seal
 from sidestep.audit.evidence import FILE, Evidence
 from sidestep.audit.names import OBSERVED, PICTURES, RECORDS, generated
+from sidestep.audit.reviewing import set_aside
 from sidestep.files import write
 from sidestep.runs.marks import put
 from sidestep.runs.records import Record, to_lines, unmeasured
@@ -26,7 +27,8 @@ def write_bundle(
     """Write evidence, records, the pictures that it shows and its report, and seal them.
 
     An earlier bundle in the folder gives way. Its seal goes first, so that a half-written bundle
-    never verifies.
+    never verifies. What people said of its exhibits stays if the evidence is the same, and is moved
+    into `work` if not.
 
     Args:
         out: the bundle's folder.
@@ -49,5 +51,6 @@ def write_bundle(
     for part, rows in records.items():
         put(out, evidence.records[part], to_lines(map(unmeasured, rows)).encode())
     write(out / FILE, evidence.to_bytes())
+    set_aside(out)
     present(out)
     seal(out)

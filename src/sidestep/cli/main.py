@@ -26,6 +26,7 @@ COMMANDS = {
     "search": "Find the training pictures nearest to given ones, exactly unless told otherwise.",
     "duplicates": "Count the near-duplicates inside an index of training pictures.",
     "verify": "Check that an audit's files are as they were sealed.",
+    "review": "Put what people say of an audit's exhibits into its bundle.",
     "report": "Write the HTML report of a run or an audit.",
     "redact": "Make an edition of an audit that may be shown to third parties.",
     "doctor": "Say what is installed, what is missing and the line that installs it.",

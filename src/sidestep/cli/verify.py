@@ -26,8 +26,9 @@ def command(ctx: click.Context, folder: Path, expect: str | None, as_json: bool)
     """
     from sidestep.audit.bundle import check
     from sidestep.audit.recount import recount
+    from sidestep.audit.reviews import problems
 
-    found = check(folder, expect, [recount])
+    found = check(folder, expect, [recount, problems])
     if as_json:
         print_json(
             {
