@@ -48,6 +48,16 @@ def bundle(out):
     return kept, about
 
 
+def test_what_shares_and_intervals_are_of_is_said(evidence, tmp_path):
+    assert evidence.limits[-1].startswith("Shares and their intervals are of all 12 prompts. For")
+    few = toy_audit.run(tmp_path, request=replace(REQUEST, captions=4, tries=()))
+    assert few.limits[-1].startswith(
+        "Shares and their intervals are of the 4 sampled prompts, the most duplicated of 12 first, "
+        "and say nothing of the others. For those the intervals hold in at least 95 % of cases"
+    )
+    assert not any("narrow" in said for said in (*few.limits, *evidence.limits))
+
+
 def test_what_is_memorized_is_found_and_nothing_else(evidence):
     assert evidence.verdict.state == "finding"
     assert {f.training.caption for f in evidence.findings} == {

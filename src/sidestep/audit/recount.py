@@ -22,6 +22,9 @@ def recount(folder: Path) -> Iterator[str]:
     again = judge(_seen(evidence, parts[OBSERVED]))
     if again.state != evidence.verdict.state or again.share != evidence.verdict.share:
         yield f"audit.json says {evidence.verdict.state}, and its records say {again.state}"
+    # An edition may have words of them withheld.
+    elif evidence.edition is None and again.reasons != evidence.verdict.reasons:
+        yield "the reasons of the verdict in audit.json do not follow from its records"
 
 
 def _observed(evidence: Evidence, rows: list[Record]) -> Iterator[str]:

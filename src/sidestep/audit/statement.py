@@ -37,7 +37,6 @@ LIMITS = (
     "seeds, settings or attacks may give pictures back that these did not.",
     "A copy is what passes the calibrated threshold of one similarity. It says that a picture is "
     "closer to a training picture than chance makes pictures, and nothing about law.",
-    "Pictures of one prompt resemble each other, so intervals over pictures are somewhat narrow.",
     "Nothing is said of training pictures whose captions were not sampled.",
 )
 NOT_TESTED = (
@@ -83,7 +82,7 @@ def state(
     return Evidence(
         scope=_scope(facts, created, command, versions),
         verdict=verdict,
-        limits=LIMITS,
+        limits=(*LIMITS, _reach(facts)),
         model=_model(facts),
         training=_training(facts),
         prompts=_prompts(facts),
@@ -96,6 +95,33 @@ def state(
         records={part: names.records(part) for part in records},
         versions=versions,
     )
+
+
+def _reach(facts: Facts) -> str:
+    """What shares and their intervals are of.
+
+    Given the model, pictures of different seeds are independent, each a copy with the chance of its
+    prompt. A sum of such varies at most as much as if all had their mean chance (Hoeffding, On the
+    Distribution of the Number of Successes in Independent Trials, 1956), for which the intervals
+    were made.
+    """
+    sampled, every = len(facts.captions), _every(facts)
+    of = (
+        f"all {every} prompts"
+        if sampled == every
+        else f"the {sampled} sampled prompts, the most duplicated of {every} first, and say "
+        "nothing of the others"
+    )
+    return (
+        f"Shares and their intervals are of {of}. For those the intervals hold in at least 95 % of "
+        "cases, however much prompts differ."
+    )
+
+
+def _every(facts: Facts) -> int:
+    """The prompts of which those that were sampled were chosen."""
+    given = facts.material.prompts
+    return len(given) if given is not None else len(facts.known)
 
 
 def _scope(facts: Facts, created: str, command: str, versions: Mapping[str, str]) -> Scope:
@@ -156,7 +182,7 @@ def _training(facts: Facts) -> TrainingFacts:
 def _prompts(facts: Facts) -> PromptFacts:
     ask, material = facts.request, facts.material
     sampled = [c.text for c in facts.captions]
-    every = len(material.prompts) if material.prompts is not None else len(facts.known)
+    every = _every(facts)
     chosen = (
         "all of them"
         if len(sampled) == every

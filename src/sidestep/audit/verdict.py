@@ -2,21 +2,24 @@
 
 The null hypothesis is that each picture is a copy with a probability of at most the accepted level,
 or of the calibrated rate of false alarms where that is higher. It is tested over all pictures made
-for captions, and for each caption alone, so that one caption that always copies is found among a
-thousand that never do; the tests of captions are corrected for their number (Holm, Scandinavian
-Journal of Statistics, 1979). A pass asks for more than no finding: the upper bound of the share has
-to lie at or below the level, and the search has to be shown able to see.
+for captions; for each caption alone, so that one caption that always copies is found among a
+thousand that never do; and, where parts were looked for, of pictures that hold one. The three share
+one error evenly, the captions' third split among them (Holm's procedure with weights, see `holm`):
+a model that copies no more than is accepted ends in a finding at most once in twenty audits, and
+no more often does a finding hold a sentence that is not so. A pass asks for more than no finding:
+the upper bound of the share has to lie at or below the level, and the search has to be shown able
+to see.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from scipy.stats import beta, binom
 
 from sidestep.audit.evidence import Group, Positive, Share, Verdict
+from sidestep.audit.holm import rejected
 
-ERROR = 0.05  # chance of a finding where there is none
+ERROR = 0.05  # chance of a finding where there is none, whatever was tested
 SEEN = 0.9  # share of planted copies that the search must find
 READABLE = 0.95  # share of training pictures that must have been readable
 MOST = 10**7  # pictures, beyond which more of them is no advice
@@ -92,23 +95,29 @@ def _upper(copies: int, of: int) -> float:
 
 def _findings(seen: Observed, share: Share) -> tuple[str, ...]:
     chance = max(seen.level, seen.rate)
+    whole = [share] if seen.local is None else [share, seen.local]
+    p = [excess(s.copies, s.of, chance) for s in (*whole, *(g.share for g in seen.prompts))]
+    captions = max(seen.captions, len(seen.prompts))
+    weights = [1.0] * len(whole) + [1 / captions for _ in seen.prompts]
+    if without := captions - len(seen.prompts):
+        # Captions without a copy have p = 1, and keep their part of the error.
+        p.append(1.0)
+        weights.append(without / captions)
+    certain = rejected(p, weights, ERROR)
     found = list[str]()
-    if excess(share.copies, share.of, chance) < ERROR:
+    if certain[0]:
         found.append(
             f"{share.copies} of {share.of} pictures made for captions of the training set are "
             f"copies ({_percent(share.share)}, 95 % interval {_percent(share.low)} to "
             f"{_percent(share.high)}); {_percent(chance)} are accepted."
         )
-    p = np.sort([excess(g.share.copies, g.share.of, chance) for g in seen.prompts])
-    steps = p * (seen.captions - np.arange(len(p)))
-    certain = int(np.argmax([*(steps >= ERROR), True]))
-    if certain:
-        what = "caption gives" if certain == 1 else "captions give"
+    if often := sum(certain[len(whole) :]):
+        what = "caption gives" if often == 1 else "captions give"
         found.append(
-            f"{certain} of {seen.captions} {what} a training picture back more often than "
+            f"{often} of {seen.captions} {what} a training picture back more often than "
             f"{_percent(chance)} of the time (Holm-corrected, each draw counted)."
         )
-    if seen.local is not None and excess(seen.local.copies, seen.local.of, chance) < ERROR:
+    if seen.local is not None and certain[1]:
         found.append(
             f"{seen.local.copies} of {seen.local.of} pictures that are no copies as a whole hold "
             "a part of a training picture."

@@ -14,8 +14,10 @@ Statistic = Callable[[Values], float]
 def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Bounds (low, high) in [0, 1] of the true share when k of n independent trials came true.
 
-    They hold the true share with at least the given confidence, whatever it is. Images that share
-    a prompt are not independent trials, so for them the interval is too narrow.
+    They hold the true share with at least the given confidence, whatever it is. Where trials have
+    chances of their own, as images of several given prompts do, they hold the mean chance: the
+    count then varies less (Hoeffding, 1956). Images that stand for other prompts too are not
+    independent, so as bounds for those prompts they are too narrow.
 
     Raises ValueError unless 0 <= k <= n, n >= 1 and 0 < confidence < 1.
     Source: Clopper and Pearson, Biometrika, 1934.

@@ -149,8 +149,8 @@ def _agreeing(line: Line) -> str:
 def limits(lines: Sequence[Line]) -> list[str]:
     """What the numbers mean and do not mean, as sentences."""
     said = [
-        "Intervals of shares are 95 % Clopper-Pearson bounds for independent images. Images of one "
-        "prompt resemble each other, so the true uncertainty is wider.",
+        "Intervals of shares are 95 % Clopper-Pearson bounds for these prompts. Images of one "
+        "prompt resemble each other, so for other prompts the uncertainty is wider.",
         "Differences to plain guidance are over the same seeds; their intervals draw prompts, and "
         "with few prompts they are a little narrow.",
         "Which method is best is told by the same images it is reported on. On new prompts expect "

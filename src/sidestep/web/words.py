@@ -119,9 +119,8 @@ def limits(run: Run) -> list[str]:
     if rows:
         said += _copy_means(run, rows[0])
         said.append(
-            "Intervals are 95 % Clopper-Pearson bounds for independent images. Images of one "
-            "prompt "
-            "resemble each other, so the true uncertainty is wider."
+            "Intervals are 95 % Clopper-Pearson bounds for these prompts. Images of one prompt "
+            "resemble each other, so for other prompts the uncertainty is wider."
         )
         said.append(
             "The best rule is named after the same images it is reported on; on new prompts expect "
