@@ -1,5 +1,6 @@
 """`sidestep verify`, as a user types it."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -110,3 +111,22 @@ def test_a_redacted_edition_of_a_real_audit_holds(sealed, mode):
     assert main(["verify", str(out)]) == 0
     said = b"".join(p.read_bytes() for p in out.rglob("*.json*"))
     assert (b"picture 3" in said) == (mode == "blur")
+
+
+@pytest.mark.parametrize("mode", ["blur", "hashes"])
+def test_a_real_audit_with_reviews_holds_and_so_do_its_editions(sealed, mode, capsys):
+    folder, before = sealed
+    said = {"form": "sidestep-reviews", "version": 1, "reviewer": "Ann Berg",
+            "audit": hashlib.sha256((folder / "audit.json").read_bytes()).hexdigest(),
+            "date": "2026-11-03T09:12:44Z",
+            "reviews": [{"exhibit": "1.1", "choice": "copy", "note": "the same"}]}  # fmt: skip
+    file = folder.with_name("reviews-1.json")
+    file.write_text(json.dumps(said))
+    assert main(["review", str(folder), str(file), "--json"]) == 0
+    number = json.loads(capsys.readouterr().out)["hash"]
+    assert number != before
+    assert main(["verify", str(folder), "--expect", number]) == 0
+    out = folder.with_name(mode)
+    assert main(["redact", str(folder), "--mode", mode, "--out", str(out)]) == 0
+    assert main(["verify", str(out)]) == 0
+    assert "Ann" not in (out / "reviews.json").read_text()
