@@ -5,7 +5,9 @@ import json
 import socket
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +18,10 @@ from reference.killed import Mortal
 from reference.toy_audit import MEMORIZED, REQUEST, Drawn, Toy
 
 from sidestep import files
+from sidestep.audit import ground
+from sidestep.audit import on_ray as search_on_ray
+from sidestep.audit.build import build_index
+from sidestep.audit.engines import Engines, on_ray
 from sidestep.audit.evidence import Evidence
 from sidestep.audit.sums import NAME as SUMS
 from sidestep.errors import BadData, BadRecords, SidestepError
@@ -255,15 +261,31 @@ def test_a_full_disk_loses_nothing_finished(folder, tmp_path, monkeypatch):
 
 @pytest.mark.slow  # starts Ray
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install ray")
-def test_two_ray_workers_give_the_same_bytes_as_one_process(folder, tmp_path):
+def test_two_ray_workers_make_embed_and_search_the_bytes_of_one_process(tmp_path, monkeypatch):
     import ray
-
-    from sidestep.runs.on_ray import on_ray
 
     # Workers do not see the tests' own modules.
     ray.cloudpickle.register_pickle_by_value(toy_audit)
-    toy_audit.run(tmp_path, engine=on_ray(2))
-    assert bundle(tmp_path) == bundle(folder)
+    # Small shards, each a unit of the search: an index of one unit is not worth a worker.
+    monkeypatch.setattr(ground, "build_index", partial(build_index, pictures_per_shard=5))
+    monkeypatch.setattr(search_on_ray, "SHARDS", 1)
+    request = replace(REQUEST, tiles=3, tries=("none",), rate=0.05)
+    used, spread = Counter(), on_ray(2)
+
+    def counting(name):
+        def engine(*given):
+            assert ray.is_initialized()
+            used[name] += 1
+            return getattr(spread, name)(*given)
+
+        return engine
+
+    engines = Engines(*map(counting, ("make", "embed", "search")), spread.begun)
+    toy_audit.run(tmp_path / "spread", request=request, engines=engines)
+    assert not ray.is_initialized()
+    assert used["make"] and used["embed"] == 3 and used["search"] >= 4
+    toy_audit.run(tmp_path / "alone", request=request)
+    assert bundle(tmp_path / "spread") == bundle(tmp_path / "alone")
 
 
 @pytest.mark.slow  # a dozen audits, each a process of its own

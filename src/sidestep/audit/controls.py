@@ -56,12 +56,9 @@ def calibration(index: Index, controls: Index, rate: float) -> Calibration:
             f"{len(both)} controls are training pictures, {both[0]} the first; controls must be "
             "pictures that the model never saw"
         )
-    similarity = np.concatenate(
-        [
-            index.search(block.rows.astype(np.float32), 1).similarity[:, 0]
-            for block in controls.rows()
-        ]
-    )
+    # One search for all of them: the training pictures are many, and then read once.
+    every = np.concatenate([block.rows for block in controls.rows()]).astype(np.float32)
+    similarity = index.search(every, 1).similarity[:, 0]
     try:
         return calibrate(ours.recipe, similarity, rate, fingerprint=ours.fingerprint)
     except ValueError as error:
@@ -129,16 +126,19 @@ def positives(
     recipe = training.recipes[0]
     own = rows(training.index, planted)
     numbers = list(planted)
+    parts = [numbers[first : first + CHUNK] for first in range(0, len(numbers), CHUNK)]
+    edited = {
+        name: np.concatenate([recipe.embed(edit(np.stack([planted[n] for n in p]))) for p in parts])
+        for name, edit in edits(model).items()
+    }
+    # One search for all edits, as the training pictures are many and then read once.
+    _, top = training.nearest(recipe, np.concatenate(list(edited.values())))
+    best = np.reshape(top, (len(edited), len(numbers)))
     result = []
-    for name, edit in edits(model).items():
-        seen = 0
-        for first in range(0, len(numbers), CHUNK):
-            part = numbers[first : first + CHUNK]
-            features = recipe.embed(edit(np.stack([planted[n] for n in part])))
-            _, top = training.nearest(recipe, features)
-            for number, feature, best in zip(part, features, top, strict=True):
-                seen += best > threshold and float(feature @ own[number]) > threshold
-        result.append(Positive(edit=name, found=Share.count(seen, len(numbers))))
+    for row, (name, features) in zip(best, edited.items(), strict=True):
+        near = zip(numbers, features, row, strict=True)
+        seen = sum(t > threshold and float(f @ own[n]) > threshold for n, f, t in near)
+        result.append(Positive(edit=name, found=Share.count(int(seen), len(numbers))))
     return tuple(result)
 
 

@@ -30,9 +30,9 @@ def on_ray(workers: int) -> Engine:
         first = list(islice(units, workers))
         with cluster.begun(ray, workers):
             shared = cluster.share(ray, recipe, f"the recipe {recipe.name}")
-            remote = ray.remote(**cluster.needs(recipe))(Worker)
-            team = [remote.remote(shared, how) for _ in first]
-            yield from _in_order(ray, team, chain(first, units))
+            device = getattr(recipe, "device", None)
+            with cluster.team(ray, Worker, len(first), shared, how, device=device) as team:
+                yield from _in_order(ray, team, chain(first, units))
 
     return engine
 

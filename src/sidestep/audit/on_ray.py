@@ -29,7 +29,7 @@ class Unit(NamedTuple):
 
 
 def on_ray(workers: int) -> Engine:
-    """An engine for `Index.search` of that many workers, each with a core.
+    """An engine for `Index.search` of that many workers, each with a thread.
 
     Where the variable RAY_ADDRESS names a cluster its machines are used, else this one. Raises
     MissingExtra without Ray, ValueError for fewer than one worker.
@@ -44,13 +44,13 @@ def on_ray(workers: int) -> Engine:
         numbers = np.full((len(features), k), -1, dtype=np.int64)
         with cluster.begun(ray, workers):
             shared = ray.put(np.ascontiguousarray(features, dtype=np.float32))
-            remote, folder = ray.remote(num_cpus=1)(Worker), index.folder.resolve()
-            team = [
-                remote.remote(folder, index.hash, shared, k) for _ in range(min(workers, len(todo)))
-            ]
-            for scores, rows in cluster.spread(ray, team, _start, todo):
-                query = np.repeat(np.arange(len(features)), scores.shape[1])
-                best, numbers = merged(best, numbers, query, scores.ravel(), rows.ravel())
+            given = (index.folder.resolve(), index.hash, shared, k)
+            # Pictures that were made are searched for while those who made them keep their cores
+            # and wait. So a search that kept cores too would never begin.
+            with cluster.team(ray, Worker, min(workers, len(todo)), *given, cores=0) as team:
+                for scores, rows in cluster.spread(ray, team, _start, todo):
+                    query = np.repeat(np.arange(len(features)), scores.shape[1])
+                    best, numbers = merged(best, numbers, query, scores.ravel(), rows.ravel())
         return best, numbers
 
     return search

@@ -49,10 +49,23 @@ def share(ray: Any, value: Any, name: str) -> Any:
         ) from error
 
 
-def needs(value: Any) -> dict[str, int]:
-    """What Ray is to keep for a worker that holds a value: a core, and its GPU if it is on one."""
-    device = getattr(getattr(value, "device", None), "type", "cpu")
-    return {"num_cpus": 1, "num_gpus": int(device == "cuda")}
+@contextmanager
+def team(
+    ray: Any, worker: type, size: int, *given: Any, cores: int = 1, device: object = None
+) -> Iterator[list[Any]]:
+    """So many workers, each a process that keeps that many cores and, on a GPU as device, a GPU.
+
+    They end with the block and not when nobody knows them any more: the next team needs the cores.
+    """
+    gpu = getattr(device, "type", "cpu") == "cuda"
+    keeps = {"num_cpus": cores, "num_gpus": int(gpu), "scheduling_strategy": "SPREAD"}
+    remote = ray.remote(**keeps)(worker)
+    members = [remote.remote(*given) for _ in range(size)]
+    try:
+        yield members
+    finally:
+        for one in members:
+            ray.kill(one)
 
 
 def spread(

@@ -49,9 +49,13 @@ def _make(
     ray: Any, workers: int, model: Model, out: Path, units: Sequence[Unit], settings: Settings
 ) -> Iterator[Unit]:
     shared = cluster.share(ray, model, "the model")
-    remote = ray.remote(**cluster.needs(model))(Worker)
-    # No more workers than units: each of them takes the model into its memory.
-    team = [remote.remote(shared, out, settings) for _ in range(min(workers, len(units)))]
     by_number = {unit.number: unit for unit in units}
-    for number in cluster.spread(ray, team, lambda worker, unit: worker.make.remote(unit), units):
-        yield by_number[number]
+    # No more workers than units: each of them takes the model into its memory.
+    size, device = min(workers, len(units)), getattr(model, "device", None)
+    with cluster.team(ray, Worker, size, shared, out, settings, device=device) as team:
+        for number in cluster.spread(ray, team, _start, units):
+            yield by_number[number]
+
+
+def _start(worker: Any, unit: Unit) -> Any:
+    return worker.make.remote(unit)
