@@ -10,6 +10,7 @@ from reference.toy_index import write_rows
 from similarity.test_sscd_published import Tiny
 
 from sidestep.audit import embedding
+from sidestep.audit.index import open_index
 from sidestep.cli.main import main
 from sidestep.errors import SidestepWarning
 from sidestep.sources.decoders import look
@@ -37,6 +38,17 @@ def source(tmp_path):
         (folder / f"{name}.png").write_bytes((folder / "3.png").read_bytes())
     (folder / "page.jpg").write_bytes(b"<html>")
     return folder
+
+
+@pytest.mark.slow  # starts Ray
+def test_index_on_ray_is_the_same_index(source, tmp_path, capsys):
+    pytest.importorskip("ray")
+    hashes = []
+    for name, extra in {"alone": [], "ray": ["--engine", "ray", "--workers", "1"]}.items():
+        out = tmp_path / name
+        assert main(["index", str(source), "--out", str(out), "--recipe", "pixels", *extra]) == 0
+        hashes.append(open_index(out).hash)
+    assert len(set(hashes)) == 1
 
 
 def test_index_search_and_duplicates(source, tmp_path, capsys):

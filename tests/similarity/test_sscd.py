@@ -1,5 +1,6 @@
 """SSCD: the install line, bad settings, and what the model itself does on real pictures."""
 
+import pickle
 import sys
 
 import numpy as np
@@ -78,6 +79,16 @@ def test_rows_have_length_one_and_do_not_depend_on_their_batch(recipe, images):
     # A kernel may sum in another order for another batch: float32 rounding of 512 products.
     assert rows == pytest.approx(alone, abs=1e-5)
     assert recipe.embed(images[:0]).shape == (0, 512)
+
+
+@needs_sscd
+def test_sent_to_another_process_it_is_the_same(images):
+    recipe = SSCD("distilled", 160, batch=7, threads=2)
+    sent = pickle.loads(pickle.dumps(recipe))
+    assert (sent.name, sent.fingerprint, sent.batch, sent.threads) == (
+        recipe.name, recipe.fingerprint, 7, 2
+    )  # fmt: skip
+    np.testing.assert_array_equal(sent.embed(images[:9]), recipe.embed(images[:9]))
 
 
 @needs_sscd

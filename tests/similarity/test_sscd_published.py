@@ -1,6 +1,7 @@
 """Published SSCD: which file, which preset, which name. A tiny network stands in for it."""
 
 import hashlib
+import pickle
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 
 from sidestep.errors import BadModel, SidestepWarning
 from sidestep.similarity import sscd_published
-from sidestep.similarity.published import Published
+from sidestep.similarity.published import Published, sha256
 from sidestep.similarity.sscd_published import PAPERS, PRESETS, WEIGHTS, PublishedSSCD
 
 
@@ -56,6 +57,22 @@ def test_rows_are_the_networks_answer_to_the_preset_at_length_one(published, pre
     assert rows.dtype == np.float32
     assert recipe.name == f"sscd-disc-mixup-{preset}"
     assert recipe.embed(pictures()[:0]).shape == (0, 512)
+
+
+def test_sent_to_another_process_it_is_the_same_file_or_none(published, tmp_path, monkeypatch):
+    file = tmp_path / "copy.pt"
+    file.write_bytes(published.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    recipe = PublishedSSCD(file.name, preset="dcr", batch=2)
+    data = pickle.dumps(recipe)
+    monkeypatch.chdir("/")
+    sent = pickle.loads(data)
+    assert (sent.name, sent.fingerprint, sent.batch) == (recipe.name, recipe.fingerprint, 2)
+    np.testing.assert_array_equal(sent.embed(pictures()), recipe.embed(pictures()))
+    file.write_bytes(file.read_bytes() + b"x")
+    sha256.cache_clear()  # kept for a process, and a worker is another
+    with pytest.raises(BadModel, match=r"copy\.pt has SHA-256"):
+        pickle.loads(data)
 
 
 def test_presets_that_differ_give_other_numbers(published):
