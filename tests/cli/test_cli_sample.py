@@ -8,7 +8,7 @@ import pytest
 
 from sidestep import registry
 from sidestep.adapters import opening
-from sidestep.cli import sample
+from sidestep.cli import _rule, sample
 from sidestep.cli.main import main
 from sidestep.mitigations.perturbation import EmbeddingNoise, RandomWords
 from sidestep.runs import run as run_folder
@@ -125,7 +125,7 @@ def test_plain_guidance_takes_its_scale(
     assert calls[0]["rules"][0].settings == {"scale": 3}
 
 
-@pytest.mark.parametrize("rule", sample.rule_names())
+@pytest.mark.parametrize("rule", _rule.rule_names())
 def test_every_rule_can_be_chosen(rule: str, calls: list[dict[str, Any]], tmp_path: Path) -> None:
     assert main(["sample", "m", "a", "--rule", rule, "--out", str(tmp_path)]) == 0
     assert calls[0]["rules"][0].name == rule
@@ -133,7 +133,7 @@ def test_every_rule_can_be_chosen(rule: str, calls: list[dict[str, Any]], tmp_pa
 
 def test_rules_are_what_the_registry_knows() -> None:
     guided = {e.name for e in registry.entries("rule") + registry.entries("sampler")}
-    assert set(sample.rule_names()) == guided
+    assert set(_rule.rule_names()) == guided
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,12 @@
 """`sidestep sample`: pictures from a model folder with one guidance rule."""
 
-import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from sidestep import registry
-from sidestep.cli._methods import one_of, several_of
+from sidestep.cli._methods import several_of
 from sidestep.cli._model import Chosen, model_options
 from sidestep.cli._output import (
     Column,
@@ -23,6 +21,7 @@ from sidestep.cli._output import (
     seed_option,
     warn,
 )
+from sidestep.cli._rule import rule_options
 from sidestep.errors import SidestepError
 
 if TYPE_CHECKING:
@@ -31,96 +30,12 @@ if TYPE_CHECKING:
     from sidestep.runs.records import Record
 
 ROWS_SHOWN = 40
-RULES: tuple[registry.Kind, ...] = ("rule", "sampler")
-
-
-def time_or_none(
-    ctx: click.Context, param: click.Parameter, value: str | None
-) -> float | str | None:
-    """Read a time or "none"; the word stays a word, since None means that the option is absent."""
-    if value in (None, "none"):
-        return value
-    try:
-        return float(str(value))
-    except ValueError:
-        raise click.BadParameter(
-            f"{value!r} is neither a time in [0, 1] nor the word none", ctx, param
-        ) from None
-
-
-def rule_names() -> list[str]:
-    """What `--rule` takes."""
-    return [e.name for e in registry.entries(*RULES)]
 
 
 @click.command("sample")
 @model_options
 @click.argument("prompts", metavar="PROMPT...", nargs=-1, required=True)
-@click.option(
-    "--rule",
-    metavar="NAME[:key=value,...]",
-    callback=one_of(*RULES),
-    default="dynamic",
-    show_default=True,
-    help="constant, static, dynamic, interval or probe; see `sidestep methods`. Its settings may "
-    "also be given by the options below.",
-)
-@click.option(
-    "--before",
-    type=float,
-    metavar="SCALE",
-    help="Scale before the transition: 0 unconditional, 1 conditional, negative opposite.",
-)
-@click.option(
-    "--after",
-    "--scale",
-    "after",
-    type=float,
-    metavar="SCALE",
-    help="Scale after the transition; for constant, of every step.",
-)
-@click.option(
-    "--time",
-    type=float,
-    metavar="TIME",
-    help="static: time of the transition, in [0, 1], 1 = noise.",
-)
-@click.option(
-    "--start",
-    type=float,
-    metavar="TIME",
-    help="interval: time at which guidance begins.",
-)
-@click.option(
-    "--stop",
-    type=float,
-    metavar="TIME",
-    help="interval: time at which guidance ends.",
-)
-@click.option(
-    "--drop",
-    type=float,
-    metavar="SHARE",
-    help="dynamic: how far below its highest the gap must fall, in [0, 1).",
-)
-@click.option(
-    "--earliest",
-    type=float,
-    metavar="TIME",
-    help="dynamic: guidance never comes on at a time above this.",
-)
-@click.option(
-    "--latest",
-    type=float,
-    metavar="TIME",
-    help="dynamic: a minimum at a time below this does not count.",
-)
-@click.option(
-    "--fallback",
-    callback=time_or_none,
-    metavar="TIME|none",
-    help="dynamic: time at which guidance comes on anyway.",
-)
+@rule_options
 @click.option(
     "--mitigation",
     "mitigations",
@@ -176,7 +91,6 @@ def command(
     cut: bool,
     out: Path | None,
     as_json: bool,
-    **options: Any,
 ) -> None:
     """Sample pictures from a model with a guidance rule.
 
@@ -190,8 +104,7 @@ def command(
     from sidestep.runs.generate import method
     from sidestep.runs.run import run
 
-    given = settings(rule["name"], options)
-    how = method(**{**rule, **given}, mitigations=mitigations)
+    how = method(**rule, mitigations=mitigations)
     out = out or _free(Path("out"))
     if (out / "records.jsonl").exists():
         raise SidestepError(
@@ -244,22 +157,6 @@ def check_prompts(prompts: Sequence[str]) -> None:
                 f"prompt {i} is the same as prompt {prompts.index(prompt) + 1} and would give the "
                 "same picture; ask for more pictures of a prompt with --draws"
             )
-
-
-def settings(rule: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The given options as settings of the rule; an option it does not have is refused."""
-    given = {name: value for name, value in options.items() if value is not None}
-    entry = registry.get(rule, *RULES)
-    has = set(inspect.signature(entry.load()).parameters)
-    # Plain guidance has one scale, which is never "after" anything; the option is the same.
-    names = {name: name for name in options} | ({"after": "scale"} if "scale" in has else {})
-    wrong = [f"--{name}" for name in given if names[name] not in has]
-    if wrong:
-        known = [f"--{names[name]}" for name in options if names[name] in has]
-        raise SidestepError(
-            f"the rule {rule} has no {' and no '.join(wrong)}; it has {', '.join(known)}"
-        )
-    return {names[name]: None if value == "none" else value for name, value in given.items()}
 
 
 def too_long(model: "StableDiffusion | Pipelined", prompts: Sequence[str], cut: bool) -> list[str]:
