@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import stat
+import time
 from itertools import combinations, permutations
 
 import msgspec
@@ -124,10 +125,12 @@ def test_the_order_of_reviewers_does_not_matter():
     ({"audit": ""}, "is about another audit"),
     ({"reviewer": ""}, "name is missing"),
     ({"reviewer": "  "}, "name is missing"),
+    ({"reviewer": "\u200d\u200c"}, "name is missing"),
     ({"reviewer": None}, "no file of reviews"),
     ({"reviewer": "x" * 101}, "has 101 characters; 100 are allowed"),
     ({"reviewer": "Ann\u202e"}, "do not print"),
     ({"reviewer": "=HYPERLINK(1)"}, "formula"),
+    ({"reviewer": "\u200d=HYPERLINK(1)"}, "formula"),
     ({"date": ""}, "is not of the form"),
     ({"date": "2026-11-3T09:12:44Z"}, "is not of the form"),
     ({"date": "2026-13-03T09:12:44Z"}, "is not of the form"),
@@ -173,6 +176,18 @@ def test_what_is_no_file_of_reviews_at_all(folder, data, said):
     with pytest.raises(BadReviews, match=said):
         give(folder, data)
     assert check(folder).holds
+
+
+def test_the_largest_file_is_refused_at_once(folder):
+    """Reviews compared with each other would be a thousand million comparisons."""
+    row = {"exhibit": "1.1", "choice": "copy"}
+    data = json.dumps(sheet(folder) | {"reviews": [row] * 30_500}, separators=(",", ":")).encode()
+    assert 0.95 * LARGEST < len(data) <= LARGEST
+    begun = time.process_time()
+    with pytest.raises(BadReviews, match=r"exhibit 1.1 twice"):
+        give(folder, data)
+    # 0.3 s where it is counted once, 7 s where each is compared with all.
+    assert time.process_time() - begun < 2
 
 
 def test_a_file_that_is_not_there(folder):
@@ -284,6 +299,39 @@ def test_what_a_killed_process_left_for_another_audit_is_forgotten(folder):
     assert check(folder, done.hash).holds and not (folder / "work").exists()
 
 
+@pytest.mark.parametrize("names", [
+    ["../../.bashrc"], ["reviews.json", "../../.bashrc", "SHA256SUMS"], ["audit.json"],
+    ["reviews.json", "report.html", "SHA256SUMS", "../../.bashrc"],
+])  # fmt: skip
+def test_a_mark_that_came_with_a_bundle_writes_nothing_else(folder, names):
+    """A bundle comes from anybody, and its folder work with it."""
+    stage = folder / "work/review"
+    stage.mkdir(parents=True)
+    (folder / ".bashrc").write_bytes(b"evil")  # what the name leads to from the folder review
+    rows = [
+        reviewing.marks.file(stage, n) if ".." in n else reviewing.marks.put(stage, n, b"evil")
+        for n in names
+    ]
+    reviewing.marks.vouch(stage, reviewing.MARK, reviews.digest(folder), rows)
+    before = {k: v for k, v in state(folder).items() if not k.startswith("work")}
+    reviewing.finish(folder)
+    assert state(folder) == before and not stage.exists()
+    assert not (folder.parent.parent / ".bashrc").exists()
+
+
+@pytest.mark.parametrize("name", ["work", "work/lock", "work/review"])
+def test_no_link_of_a_bundle_is_followed(folder, tmp_path, name):
+    mine = tmp_path / "mine"
+    (mine / "review").mkdir(parents=True)
+    for file in ("kept", "review/kept"):
+        (mine / file).write_text("mine")
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).symlink_to(mine / "kept" if name.endswith("lock") else mine)
+    with pytest.raises(BadBundle, match=f"{name} is a link"):
+        give(folder, sheet(folder, ("1.1", "copy", "")))
+    assert state(mine) == {"kept": b"mine", "review/kept": b"mine"}
+
+
 def test_a_full_disk_leaves_the_bundle_as_it_was(folder, monkeypatch):
     before = state(folder)
 
@@ -307,6 +355,7 @@ def test_a_full_disk_leaves_the_bundle_as_it_was(folder, monkeypatch):
     ('"audit":"', '"audit":"0', "about another audit.json"),
     ('"revised":0', '"revised": 0', "not the canonical form"),
     ('"exhibit":"1.2"', '"exhibit":"1.1"', "two of one reviewer"),
+    ('"revised":0', '"revised":-1', "Expected `int` >= 0"),
 ])  # fmt: skip
 def test_verify_finds_reviews_that_do_not_fit_though_sealed_again(folder, old, new, said):
     give(folder, sheet(folder, ("1.1", "copy", ""), ("1.2", "copy", "")))

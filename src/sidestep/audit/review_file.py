@@ -1,5 +1,6 @@
 """The file that a report's “Save reviews” leaves, read strictly: it comes from anybody."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Literal
 
@@ -57,9 +58,9 @@ def read(path: Path, audit: str, known: set[str]) -> list[Review]:
     for one in rows:
         if reason := unfit(one, known):
             raise BadReviews(f"{path}, exhibit {one.exhibit!r}: {reason}; correct it, save again")
-    names = [one.exhibit for one in rows]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise BadReviews(f"{path} has exhibit {twice[0]} twice; leave one of them")
+    (name, times), *_ = Counter(one.exhibit for one in rows).most_common(1)
+    if times > 1:
+        raise BadReviews(f"{path} has exhibit {name} twice; leave one of them")
     return rows
 
 

@@ -19,12 +19,13 @@ from sidestep import files
 from sidestep.audit import bundle, review_file, reviews, sums
 from sidestep.audit.evidence import Evidence
 from sidestep.audit.reviews import Merged, Reviews
-from sidestep.errors import BadBundle, BadReviews
+from sidestep.errors import BadBundle, BadRecords, BadReviews
 from sidestep.runs import marks
 
 STAGE = "review"  # below work/
-MARK = "done.json"
+MARK, LOCK = "done.json", "lock"
 REPORT = "report.html"
+FILES = (reviews.FILE, REPORT, sums.NAME)  # what changes, in the order in which it is put in place
 # Writes the report of a bundle with these reviews into a file.
 Present = Callable[[Path, Reviews, Path], object]
 
@@ -50,9 +51,12 @@ def review(folder: Path, paths: Sequence[Path], present: Present) -> Reviewed:
             f"{folder} is no bundle: it has no {sums.NAME}; give the folder of an audit"
         )
     work = folder / sums.WORK
+    for path in (work, work / LOCK, work / STAGE):
+        if path.is_symlink():
+            raise BadBundle(f"{path} is a link, and no part of a bundle is one; take it out")
     work.mkdir(exist_ok=True)
     try:
-        with FileLock(work / "lock", timeout=0):
+        with FileLock(work / LOCK, timeout=0):
             finish(folder)
             try:
                 return _review(folder, paths, present)
@@ -67,13 +71,24 @@ def finish(folder: Path) -> None:
     stage = folder / sums.WORK / STAGE
     if not stage.is_dir():
         return
-    done = reviews.digest(folder)
-    if marks.holds(stage, MARK, done):
-        for file in marks.files(stage, MARK, done):
-            for left in filter(_is_temporary, folder.glob(f"{file.name}.*")):
-                left.unlink()
-            files.write(folder / file.name, marks.get(stage, file))
+    for file in _ready(stage, reviews.digest(folder)):
+        for left in filter(_is_temporary, folder.glob(f"{file.name}.*")):
+            left.unlink()
+        files.write(folder / file.name, marks.get(stage, file))
     shutil.rmtree(stage)
+
+
+def _ready(stage: Path, done: str) -> list[marks.File]:
+    """What was made ready; nothing if that is not whole.
+
+    The bundle may have come with its folder work, from anybody: no other name is looked at.
+    """
+    try:
+        rows = marks.files(stage, MARK, done)
+    except BadRecords:
+        return []
+    ours = tuple(row.name for row in rows) == FILES
+    return rows if ours and marks.holds(stage, MARK, done) else []
 
 
 def _is_temporary(path: Path) -> bool:
@@ -117,10 +132,10 @@ def _review(folder: Path, paths: Sequence[Path], present: Present) -> Reviewed:
 
 def _tidy(work: Path) -> None:
     """Remove the folder work where there is only the lock in it: the bundle came without one."""
-    if [path.name for path in work.iterdir()] == ["lock"]:
+    if [path.name for path in work.iterdir()] == [LOCK]:
         with suppress(OSError):  # Windows removes no open file
             # Whoever waits for this lock sees that it lost its name, and makes another.
-            (work / "lock").unlink()
+            (work / LOCK).unlink()
             work.rmdir()
 
 

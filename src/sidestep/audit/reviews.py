@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 import msgspec
 
@@ -40,7 +40,9 @@ class Review(Part, frozen=True):
     choice: Choice
     note: str  # may be empty
     date: str  # UTC, such as 2026-11-03T09:12:44Z
-    revised: int = 0  # how often the reviewer has replaced what they had said of it
+    revised: Annotated[int, msgspec.Meta(ge=0)] = (
+        0  # how often the reviewer has replaced what they had said of it
+    )
 
 
 class Reviews(Part, frozen=True):
@@ -151,7 +153,7 @@ def unfit(one: Review, known: set[str]) -> str | None:
         return "the audit has no such exhibit"
     if one.choice not in CHOICES:
         return f"the choice {one.choice!r} is unknown; known are {', '.join(CHOICES)}"
-    if not one.reviewer.strip():
+    if not one.reviewer.translate(JOINERS).strip():
         return "the reviewer's name is missing"
     if not is_date(one.date):
         return f"the date {one.date!r} is not of the form 2026-11-03T09:12:44Z (UTC)"
@@ -171,11 +173,12 @@ def odd(text: str, most: int) -> str | None:
         return f"has {len(text)} characters; {most} are allowed"
     if text != text.strip():
         return "has blanks around it"
-    if not text.translate(JOINERS).isprintable():
+    shown = text.translate(JOINERS)
+    if not shown.isprintable():
         return "has characters that do not print, or more than one line"
-    if text.startswith(STARTS):
-        return f"begins with {text[0]!r}, which a spreadsheet takes for a formula"
-    if any(a == "<" and (b.isalpha() or b in "/!?") for a, b in pairwise(text)):
+    if shown.startswith(STARTS):
+        return f"begins with {shown[0]!r}, which a spreadsheet takes for a formula"
+    if any(a == "<" and (b.isalpha() or b in "/!?") for a, b in pairwise(shown)):
         return "holds a tag of HTML"
     return None
 
