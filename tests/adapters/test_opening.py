@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from adapters import tiny_pipelines
+from adapters.families import FAMILIES
 
 from sidestep.adapters.opening import open_model
 from sidestep.adapters.pipelined import Pipelined
@@ -52,6 +53,39 @@ def test_another_family_is_refused(folder, tmp_path):
     (other / "model_index.json").write_text(json.dumps(index | {"_class_name": "DDPMPipeline"}))
     with pytest.raises(BadModel, match="holds a DDPMPipeline; this takes StableDiffusionPipeline"):
         open_model(other)
+
+
+def test_code_of_a_folder_is_not_run(folder, tmp_path):
+    other = shutil.copytree(folder, tmp_path / "m")
+    index = json.loads((other / "model_index.json").read_text())
+    (other / "model_index.json").write_text(json.dumps(index | {"tokenizer": ["own", "Own"]}))
+    (other / "tokenizer/own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(BadModel, match="custom code"):
+        open_model(other)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_nothing_changes_pictures_after_they_are_made(tmp_path, monkeypatch):
+    """Not a safety checker, which blackens them, nor a watermark, where that is installed."""
+    from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+    from diffusers.pipelines.stable_diffusion_xl import pipeline_stable_diffusion_xl as xl
+    from transformers import CLIPConfig, CLIPImageProcessor
+
+    monkeypatch.setattr(xl, "is_invisible_watermark_available", lambda: True)
+    monkeypatch.setattr(xl, "StableDiffusionXLWatermarker", object, raising=False)
+    pipe = tiny_pipelines.sdxl()
+    text, _ = tiny_pipelines.clip(tiny_pipelines.CLIPTextModelWithProjection)
+    pipe.register_modules(text_encoder_2=text)
+    pipe.save_pretrained(tmp_path / "sdxl")
+    assert open_model(tmp_path / "sdxl").pipe.watermark is None
+
+    (hunyuan,) = (f for f in FAMILIES if f.name == "hunyuan-dit")
+    pipe = hunyuan.build()
+    small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    checker = StableDiffusionSafetyChecker(CLIPConfig(text_config=small, vision_config=small))
+    pipe.register_modules(safety_checker=checker, feature_extractor=CLIPImageProcessor())
+    pipe.save_pretrained(tmp_path / "hunyuan")
+    assert open_model(tmp_path / "hunyuan").pipe.safety_checker is None
 
 
 @pytest.mark.parametrize("part", ["transformer", "text_encoder", "vae"])

@@ -1,5 +1,6 @@
 """Where a pipeline is read from: a folder, the Hub, and another UNet in its place."""
 
+import inspect
 import json
 import re
 from collections.abc import Sequence
@@ -15,6 +16,9 @@ from sidestep.errors import BadModel, MissingExtra
 FAMILY = "StableDiffusionPipeline"
 INDEX = "model_index.json"
 UNUSED = ("safety_checker", "feature_extractor")  # no picture depends on them
+# What changes pictures once they are made: blackens some, or hides a mark in all of them, and that
+# only where another package is installed.
+AFTERWARDS = {"safety_checker": None, "add_watermarker": False}
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -25,7 +29,7 @@ def read(
     families: Sequence[str] = (FAMILY,),
     dtype: torch.dtype = torch.float32,
 ) -> Any:
-    """The diffusers pipeline of a folder or a Hub id, without a safety checker.
+    """The diffusers pipeline of a folder or a Hub id, without safety checker and watermark.
 
     A name of the form OWNER/NAME that is no folder here is asked for on the Hub, or taken from its
     local cache. `unet` is a folder with config.json whose UNet takes the place of the pipeline's.
@@ -50,9 +54,10 @@ def read(
             if unet is not None:
                 kind = diffusers.UNet2DConditionModel
                 settings["unet"] = _part(kind, Path(unet), dtype=dtype)
-            if family == FAMILY:
-                settings["safety_checker"] = None
-            pipe = _part(getattr(diffusers, family), source, remote=remote, **settings)
+            made = getattr(diffusers, family)
+            takes = inspect.signature(made.__init__).parameters
+            settings |= {name: value for name, value in AFTERWARDS.items() if name in takes}
+            pipe = _part(made, source, remote=remote, **settings)
     except ImportError as error:
         raise _missing(f"loading {source}") from error
     if unet is not None:
