@@ -20,6 +20,10 @@ class BadModel(SidestepError):
     """A model folder is missing, incomplete or of a family that is not supported."""
 
 
+class Overflow(SidestepError):
+    """A model's pictures hold numbers that are not finite."""
+
+
 class BadRecords(SidestepError):
     """A record file cannot be read or does not fit the run."""
 

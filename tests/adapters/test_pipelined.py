@@ -9,7 +9,7 @@ from adapters.tiny_pipelines import BUILDERS
 from sidestep.adapters import lora
 from sidestep.adapters.pipeline.layouts import CHECKED, SAME_LOOP
 from sidestep.adapters.pipelined import CLASSES, Pipelined
-from sidestep.errors import BadModel, SidestepError, SidestepWarning
+from sidestep.errors import BadModel, Overflow, SidestepError, SidestepWarning
 from sidestep.guidance import Constant, Dynamic, Static
 
 PROMPTS, SEEDS, STEPS = ["a red fox", "", "a hen"], [1, 2**62 + 5, 7], 6
@@ -127,6 +127,19 @@ def test_an_autoencoder_that_overflows_is_run_in_full_and_left_as_it_was():
     seen = []
     model.reconstruct(np.zeros((1, 64, 64, 3), np.uint8))
     assert seen == [torch.float32] and model.pipe.vae.dtype == torch.float16
+
+
+@pytest.mark.parametrize("part", ["decoder", "encoder"])
+def test_what_half_precision_does_not_hold_is_no_black_picture(model, part):
+    """An autoencoder that overflows gives NaN, and NaN as a pixel is black: no copy of anything."""
+    weights = next(getattr(model.pipe.vae, part).parameters())
+    with torch.no_grad():
+        weights.fill_(torch.nan)
+    with pytest.raises(Overflow, match=r"not finite .* load it in float32 or bfloat16"):
+        model.reconstruct(np.zeros((1, 8, 8, 3), np.uint8))
+    if part == "decoder":
+        with pytest.raises(Overflow):
+            model.call(Constant(), PROMPTS, SEEDS, STEPS, 5.0)
 
 
 def test_an_autoencoder_for_films_takes_a_picture_as_one_frame():

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from sidestep.adapters.stable_diffusion import load
-from sidestep.errors import BadModel
+from sidestep.adapters.opening import open_model
+from sidestep.errors import BadModel, Overflow
 from sidestep.guidance import Constant
 from sidestep.models import embedded
 from sidestep.models.embedded import pictures
@@ -50,6 +51,16 @@ def test_the_batch_size_changes_no_picture(model, how):
         # Kernels round differently for other batch sizes; a level or two of 255 after decoding.
         difference = np.abs(other.images.astype(int) - runs[0].images.astype(int))
         assert difference.max() <= 3
+
+
+@pytest.mark.parametrize("name", ["constant", "dynamic"])
+def test_a_network_that_half_precision_does_not_hold_gives_no_black_pictures(name):
+    """As the UNet of SD 2.1 does without upcast attention; black is no copy of anything."""
+    half = open_model(embedded.folder(), precision="float16")
+    with torch.no_grad():
+        half.pipe.unet.mid_block.attentions[0].proj_in.weight.mul_(1e5)  # to infinity and NaN
+    with pytest.raises(Overflow, match="not finite"):
+        make(half, [Job("a red fox", 0)], method(name), steps=3)
 
 
 def test_a_static_rule_without_guidance_before_costs_three_quarters(model):

@@ -1,6 +1,7 @@
 """What is tried, what it costs, what is recommended: on records whose answer is known."""
 
 import pytest
+import torch
 from reference.records_of import image
 from scipy.stats import binom
 
@@ -8,6 +9,7 @@ from sidestep import registry
 from sidestep.audit import candidates, remedy
 from sidestep.audit.evidence import Change, Recommendation, Share, Tried
 from sidestep.errors import BadData, SidestepError
+from sidestep.runs.generate import method
 
 
 def rows(rule, copies, of=20, agreement=1):
@@ -67,6 +69,18 @@ def test_names_choose_candidates():
         candidates.load(["statik"])
     with pytest.raises(BadData, match="somebody has to write"):
         candidates.load(["rewording"])
+
+
+def test_a_candidate_whose_pictures_overflow_is_not_tried():
+    from sidestep.adapters.stable_diffusion import load
+    from sidestep.models import embedded
+
+    model = load(embedded.folder())
+    how = method("constant")
+    assert candidates.unfit(model, how, "a fox") is None
+    with torch.no_grad():
+        next(model.pipe.vae.decoder.parameters()).fill_(torch.nan)
+    assert "not finite" in candidates.unfit(model, how, "a fox")
 
 
 def test_new_seeds_are_those_of_the_recommended_setting_and_not_of_the_last_one_tried():

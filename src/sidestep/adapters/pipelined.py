@@ -23,6 +23,7 @@ from sidestep.adapters import weights
 from sidestep.adapters.pipeline import guide
 from sidestep.adapters.pipeline.handle import NETWORKS
 from sidestep.adapters.pipeline.layouts import layout_of
+from sidestep.adapters.pixels import pixels
 from sidestep.errors import BadModel, SidestepWarning
 from sidestep.guidance.base import Rule
 from sidestep.sampling.trace import Trace
@@ -137,7 +138,8 @@ class Pipelined:
 
         Each sample has a CPU generator of its own seed, so that no other sample changes it. A scale
         that the rule leaves open is `scale`, by the pipeline's own formula where it has one: at 1
-        and below it would not guide at all, and the textbook's takes its place.
+        and below it would not guide at all, and the textbook's takes its place. Raises Overflow
+        where half precision did not hold them.
         """
         if scale <= 1:
             rule, scale = rule.with_scale(scale), GUIDING
@@ -162,8 +164,7 @@ class Pipelined:
             warnings.simplefilter("ignore", SidestepWarning)
             with guide(self.pipe, rule) as run:
                 made = self.pipe(**arguments).images
-        images: NDArray[np.uint8] = (np.asarray(made) * 255).round().astype(np.uint8)
-        return images, run.trace
+        return pixels(np.asarray(made)), run.trace
 
     @torch.no_grad()
     def reconstruct(self, images: NDArray[np.uint8], batch: int = 4) -> NDArray[np.uint8]:
@@ -218,6 +219,4 @@ def _through(
     latents = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latent
     made: Tensor = vae.decode(latents).sample
     made = (made[:, :, 0] if video else made).float()
-    pixels = ((made / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
-    result: NDArray[np.uint8] = pixels.permute(0, 2, 3, 1).cpu().numpy()
-    return result
+    return pixels((made / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy())

@@ -13,6 +13,7 @@ from torch import Tensor
 from sidestep.adapters import lora as adapter
 from sidestep.adapters.checkpoints import read
 from sidestep.adapters.conditioned import ConditionedUNet
+from sidestep.adapters.pixels import pixels
 from sidestep.adapters.weights import fingerprint, precision
 from sidestep.errors import BadModel
 from sidestep.mitigations.text import Text
@@ -180,11 +181,12 @@ class StableDiffusion:
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> NDArray[np.uint8]:
-        """Clean latents (B, *latent_shape) to pictures (B, H, W, 3) RGB."""
+        """Clean latents (B, *latent_shape) to pictures (B, H, W, 3) RGB.
+
+        Raises Overflow where they hold numbers that are not finite.
+        """
         image = self.pictures(latents)
-        pixels = ((image / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
-        result: NDArray[np.uint8] = pixels.permute(0, 2, 3, 1).cpu().numpy()
-        return result
+        return pixels((image / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy())
 
     @torch.no_grad()
     def reconstruct(self, images: NDArray[np.uint8], batch: int = 16) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from sidestep import registry
-from sidestep.errors import BadData
+from sidestep.errors import BadData, Overflow
 from sidestep.mitigations.base import Unfit
 from sidestep.runs.generate import Job, Method, Model, make, method
 
@@ -53,9 +53,9 @@ def load(names: Sequence[str] = (ALL,)) -> Candidates:
 
 
 def unfit(model: Model, how: Method, prompt: str) -> str | None:
-    """Why a method is not defined for a model, or None: found out by two steps of one picture."""
+    """Why a method has no pictures from a model, or None: found out by two steps of one."""
     try:
         make(model, [Job(prompt, 0)], how, steps=2)
-    except Unfit as why:
+    except (Unfit, Overflow) as why:
         return str(why)
     return None
