@@ -78,6 +78,23 @@ def test_every_picture_is_its_own(model):
         assert abs(alone[0].astype(int) - together[row]).max() <= 1
 
 
+def test_a_longer_prompt_beside_it_changes_no_picture():
+    """CogView4 pads a batch to its longest prompt, in steps of 16 tokens, and masks nothing."""
+    model, long = Pipelined(tiny_pipelines.cogview4(), 16), "a red fox " * 8
+    together, trace = model.call(Static(time=0.5), ["a fox", long, ""], SEEDS, 4, 5.0)
+    for row, prompt in enumerate(["a fox", long, ""]):
+        alone, own = model.call(Static(time=0.5), [prompt], SEEDS[row : row + 1], 4, 5.0)
+        assert abs(alone[0].astype(int) - together[row]).max() <= 1  # as above; else 124
+        assert own.gap[:, 0].allclose(trace.gap[:, row], rtol=1e-3, equal_nan=True)
+
+
+def test_pictures_of_another_size_than_asked_are_refused():
+    """Flux only warns of a size that it cannot make, and makes another."""
+    model = Pipelined(BUILDERS["flux"](), 9)
+    with pytest.raises(ValueError, match=r"resolution is 9; FluxPipeline made .* 8 x 8"):
+        model.call(Constant(), ["a fox"], [1], 2, 5.0)
+
+
 def test_what_is_said_of_it(model):
     assert model.precision == "float32" and model.device == torch.device("cpu")
     assert model.resolution in ((64, 64), (8, 8))

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from sidestep.adapters.stable_diffusion import load
 from sidestep.adapters.opening import open_model
+from sidestep.adapters.stable_diffusion import StableDiffusion, load
 from sidestep.errors import BadModel, Overflow
 from sidestep.guidance import Constant
 from sidestep.models import embedded
 from sidestep.models.embedded import pictures
 from sidestep.rng import noise
-from sidestep.runs.generate import Job, make, method
+from sidestep.runs.generate import Job, make, method, sampler_of
 from sidestep.sampling import sample
 
 PROMPTS = [t.caption for t in pictures.targets()[:8]] + [f"a {c}" for c in pictures.concepts()[:8]]
@@ -61,6 +61,21 @@ def test_a_network_that_half_precision_does_not_hold_gives_no_black_pictures(nam
         half.pipe.unet.mid_block.attentions[0].proj_in.weight.mul_(1e5)  # to infinity and NaN
     with pytest.raises(Overflow, match="not finite"):
         make(half, [Job("a red fox", 0)], method(name), steps=3)
+
+
+def test_its_sampler_is_another_where_the_same_weights_are_sampled_otherwise():
+    """A scheduler file is often mended after the first pictures; the weights are the same."""
+    plain = load(embedded.folder())
+    assert sampler_of(plain).startswith("DPM-Solver++ 2M, epsilon, ")
+    assert sampler_of(load(embedded.folder())) == sampler_of(plain)
+    others = {sampler_of(plain)}
+    for change in ({"prediction_type": "v_prediction"}, {"beta_end": 0.011}):
+        pipe = load(embedded.folder()).pipe
+        pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, **change)
+        others.add(sampler_of(StableDiffusion(pipe)))
+    pipe.vae.register_to_config(scaling_factor=0.5)
+    others.add(sampler_of(StableDiffusion(pipe)))
+    assert len(others) == 4
 
 
 def test_a_static_rule_without_guidance_before_costs_three_quarters(model):

@@ -7,6 +7,7 @@ inputs end in zeros. The others have random weights.
 import diffusers
 import torch
 import transformers
+from adapters.families import separate
 from adapters.families.base import randomize
 from adapters.families.dit import flow
 from adapters.families.sd import autoencoder, ddim
@@ -139,6 +140,23 @@ def flux():
         scheduler=flow(), vae=decoder(channels=1), text_encoder=one, tokenizer=words,
         text_encoder_2=text, tokenizer_2=two, transformer=transformer.eval(),
     )  # fmt: skip
+
+
+def cogview4():
+    """Not among the builders: its own batches mix prompts."""
+    (family,) = (f for f in separate.FAMILIES if f.name == "cogview4")
+    pipe = family.build()
+    _, words = t5()
+    words.padding_side = "left"
+    config = transformers.GlmConfig(
+        vocab_size=len(words), hidden_size=pipe.transformer.config.text_embed_dim,
+        intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+        head_dim=8, pad_token_id=0,
+    )  # fmt: skip
+    text = transformers.GlmModel(config).eval()
+    randomize(text, "glm")
+    pipe.register_modules(tokenizer=words, text_encoder=text)
+    return pipe
 
 
 BUILDERS = {"sdxl": sdxl, "sd3": sd3, "pixart": pixart, "flux": flux}

@@ -120,6 +120,16 @@ def test_a_run_of_other_settings_is_not_continued(tmp_path, other):
     assert read(tmp_path / "records.jsonl") == rows
 
 
+@pytest.mark.parametrize("what", ["fingerprint", "resolution"])
+def test_a_run_of_another_model_of_that_name_is_not_continued(tmp_path, what):
+    """Other weights, another precision or weight of a LoRA, other sizes: the name is the same."""
+    for value in ("one", "other"):
+        model = Counts()
+        setattr(model, what, value)
+        run(model, "toy", ["a"], RULES[:1], tmp_path, steps=4)
+        assert model.asked == 4
+
+
 def test_the_rule_beneath_a_mitigation_says_what_turned_guidance_on():
     timed = method("random-words", rule={"name": "interval", "start": 0.8})
     assert opened_by(timed, 3, False) == "time"

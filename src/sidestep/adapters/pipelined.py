@@ -4,9 +4,7 @@ Loop, scheduler and guidance formula are the pipeline's own; a rule goes in thro
 `sidestep.guide`. So what that guides, and makes pictures of prompts, can be audited.
 """
 
-import hashlib
 import inspect
-import json
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -46,6 +44,8 @@ CLASSES = (
     "FluxPipeline",
     "QwenImagePipeline",
 )
+# Pad a batch to its longest prompt and mask nothing, so that each prompt is sampled alone.
+UNMASKED = ("CogView4Pipeline",)
 GUIDING = 2.0  # a scale at which every pipeline makes both predictions
 
 
@@ -90,9 +90,7 @@ class Pipelined:
     def sampler(self) -> str:
         """The scheduler, with a hash of its settings."""
         scheduler = self.pipe.scheduler
-        settings = {k: v for k, v in scheduler.config.items() if not k.startswith("_")}
-        text = json.dumps(settings, sort_keys=True, default=str)
-        return f"{type(scheduler).__name__} {hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        return f"{type(scheduler).__name__} {weights.settings(scheduler.config)}"
 
     @property
     def fingerprint(self) -> str:
@@ -139,8 +137,12 @@ class Pipelined:
         Each sample has a CPU generator of its own seed, so that no other sample changes it. A scale
         that the rule leaves open is `scale`, by the pipeline's own formula where it has one: at 1
         and below it would not guide at all, and the textbook's takes its place. Raises Overflow
-        where half precision did not hold them.
+        where half precision did not hold them, and ValueError for a resolution that it cannot make.
         """
+        if len(prompts) > 1 and type(self.pipe).__name__ in UNMASKED:
+            rows = zip(prompts, seeds, strict=True)
+            each = [self.call(rule, [prompt], [seed], steps, scale) for prompt, seed in rows]
+            return np.concatenate([one for one, _ in each]), Trace.cat([own for _, own in each])
         if scale <= 1:
             rule, scale = rule.with_scale(scale), GUIDING
         wide, high = self.resolution
@@ -164,7 +166,14 @@ class Pipelined:
             warnings.simplefilter("ignore", SidestepWarning)
             with guide(self.pipe, rule) as run:
                 made = self.pipe(**arguments).images
-        return pixels(np.asarray(made)), run.trace
+        images = pixels(np.asarray(made))
+        if images.shape[1:3] != (high, wide):
+            raise ValueError(
+                f"the resolution is {wide}; {type(self.pipe).__name__} made pictures of "
+                f"{images.shape[2]} x {images.shape[1]} pixels instead: give a multiple of 16, or "
+                "of what its network asks for"
+            )
+        return images, run.trace
 
     @torch.no_grad()
     def reconstruct(self, images: NDArray[np.uint8], batch: int = 4) -> NDArray[np.uint8]:

@@ -14,9 +14,10 @@ from sidestep.adapters import lora as adapter
 from sidestep.adapters.checkpoints import read
 from sidestep.adapters.conditioned import ConditionedUNet
 from sidestep.adapters.pixels import pixels
-from sidestep.adapters.weights import fingerprint, precision
+from sidestep.adapters.weights import fingerprint, precision, settings
 from sidestep.errors import BadModel
 from sidestep.mitigations.text import Text
+from sidestep.runs.generate import OURS
 from sidestep.sampling.noise import NoiseSchedule
 
 
@@ -92,6 +93,12 @@ class StableDiffusion:
         Inside `without_lora` it is that of the model that was loaded without one.
         """
         return fingerprint([self.pipe.unet, self.pipe.text_encoder, self.pipe.vae])
+
+    @property
+    def sampler(self) -> str:
+        """Our solver, what the network predicts, and a hash of what sets levels and latents."""
+        scale = {"latents": self.pipe.vae.config.scaling_factor}
+        return f"{OURS}, {self.prediction_type}, {settings(self.pipe.scheduler.config, scale)}"
 
     @property
     def precision(self) -> str:

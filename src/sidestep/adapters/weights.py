@@ -1,7 +1,9 @@
-"""What a pipeline's networks are made of: the weights, as one hash."""
+"""What a pipeline is made of: weights and settings, as a hash each."""
 
 import hashlib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,6 +23,13 @@ def fingerprint(networks: Iterable[nn.Module]) -> str:
             digest.update(name.encode())
             digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def settings(*configs: Mapping[str, Any]) -> str:
+    """8 hexadecimal digits for what configurations hold, but for what a library notes in them."""
+    kept = [{k: v for k, v in one.items() if not k.startswith("_")} for one in configs]
+    text = json.dumps(kept, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def precision(network: nn.Module) -> str:

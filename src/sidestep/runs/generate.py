@@ -79,7 +79,7 @@ OURS = "DPM-Solver++ 2M"  # what our own loop samples with
 
 def sampler_of(model: Model) -> str:
     """How a model's pictures are sampled, in words."""
-    return model.sampler if isinstance(model, Calling) else OURS
+    return str(getattr(model, "sampler", OURS))
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ from sidestep.runs.scored import Finished, Score, unscored
 from sidestep.runs.units import Shard, Unit, units
 from sidestep.runs.work import Engine, Settings, make_unit, serial
 
+FACTS = ("fingerprint", "resolution")  # of a model that has them
+
 
 class OtherRun(SidestepError):
     """A run folder holds a run of other settings, another model or other versions."""
@@ -170,5 +172,8 @@ def run(
     if draws < 1:
         raise SidestepError(f"draws is {draws}; ask for at least one picture of each prompt")
     jobs = [Job(prompt, draw) for prompt in prompts for draw in range(draws)]
-    header = {"model": {"name": model_name, "sampler": sampler_of(model)}}
+    about = {"name": model_name, "sampler": sampler_of(model)}
+    # Other weights, precisions and sizes have the same name.
+    about |= {fact: getattr(model, fact) for fact in FACTS if hasattr(model, fact)}
+    header = {"model": about}
     return fill(out, model, jobs, rules, header=header, replace=True, **settings)
