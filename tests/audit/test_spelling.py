@@ -7,7 +7,7 @@ import pytest
 
 from sidestep import registry
 from sidestep.audit.candidates import load
-from sidestep.audit.spelling import options, python
+from sidestep.audit.spelling import number, options, python
 from sidestep.cli._methods import read
 from sidestep.runs.generate import method
 
@@ -66,3 +66,12 @@ def test_the_lines_of_python_run(candidate):
         body = lines.replace("import sidestep\n", "")
         exec(body, {"sidestep": Stand(), "pipe": lambda *_: None})
         assert tuple(made) == (how.rule, *how.mitigations)
+
+
+@pytest.mark.parametrize(("value", "text"), [
+    (2.0, "2"), (-0.5, "-0.5"), (0.12345678, "0.12345678"), (1 / 3, "0.3333333333333333"),
+    (1e-7, "1e-07"),
+])  # fmt: skip
+def test_a_number_of_a_command_is_the_one_that_was_given(value, text):
+    """A picture made again with a rounded weight of a LoRA is another picture."""
+    assert number(value) == text and float(text) == value

@@ -85,6 +85,7 @@ def test_options_become_settings(calls: list[dict[str, Any]], tmp_path: Path) ->
         ([], None, 1.0, "m"),
         (["--lora", "fine.safetensors"], "fine.safetensors", 1.0, "m + fine.safetensors"),
         (["--lora", "out/lora", "--lora-scale", "0.5"], "out/lora", 0.5, "m + out/lora x 0.5"),
+        (["--lora", "l", "--lora-scale", "-0.12345678"], "l", -0.12345678, "m + l x -0.12345678"),
         (["--lora", "out/lora", "--lora-scale", "1"], "out/lora", 1.0, "m + out/lora"),
     ],
 )

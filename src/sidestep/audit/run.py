@@ -24,7 +24,7 @@ from sidestep.audit.plan import begun
 from sidestep.audit.prompts import is_cut
 from sidestep.audit.remedy import Remedy
 from sidestep.audit.request import Material, Request, Subject
-from sidestep.audit.spelling import options
+from sidestep.audit.spelling import number, options
 from sidestep.audit.statement import Facts, state
 from sidestep.audit.verdict import Observed, judge
 from sidestep.audit.writing import write_bundle
@@ -228,7 +228,7 @@ def _again(on: Ground, record: Record) -> str:
 def _loading(on: Ground) -> str:
     name, weight = on.subject.lora, on.subject.lora_scale
     given = [] if name is None else ["--lora", name]
-    given += [] if name is None or weight == 1 else ["--lora-scale", f"{weight:g}"]
+    given += [] if name is None or weight == 1 else ["--lora-scale", number(weight)]
     return "".join(f" {shlex.quote(one)}" for one in [*given, *on.subject.loading])
 
 

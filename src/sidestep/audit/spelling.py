@@ -32,6 +32,12 @@ def spelled(one: Mapping[str, Any]) -> str:
     return ":".join([one["name"], ",".join(f"{k}={v}" for k, v in shown.items())]).rstrip(":")
 
 
+def number(value: float) -> str:
+    """A number as short as it can be read back, 2 and not 2.0."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
+
+
 def python(how: Method) -> str:
     """The lines around a pipeline's call that do the same."""
     if how.rule is None:

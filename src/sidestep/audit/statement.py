@@ -26,7 +26,7 @@ from sidestep.audit.near_duplicates import levels
 from sidestep.audit.prompts import Caption, digest, is_cut
 from sidestep.audit.remedy import Remedy
 from sidestep.audit.request import Material, Request, Subject
-from sidestep.audit.spelling import options
+from sidestep.audit.spelling import number, options
 from sidestep.runs.generate import sampler_of
 from sidestep.runs.header import settings_of_run
 from sidestep.runs.records import Record
@@ -150,7 +150,7 @@ def _model(facts: Facts) -> ModelFacts:
     return ModelFacts(
         name=subject.name,
         sha256=subject.model.fingerprint,
-        lora=None if subject.lora is None else f"{subject.lora} x {subject.lora_scale:g}",
+        lora=None if subject.lora is None else f"{subject.lora} x {number(subject.lora_scale)}",
         method=options(subject.method),
         settings={"name": subject.method.name, **subject.method.settings},
         steps=ask.steps,

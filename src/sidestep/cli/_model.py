@@ -30,7 +30,9 @@ class Chosen(NamedTuple):
         return self.source if self.lora is None else f"{self.source} + {self._lora()}"
 
     def _lora(self) -> str:
-        return f"{self.lora}" + ("" if self.lora_scale == 1 else f" x {self.lora_scale:g}")
+        from sidestep.audit.spelling import number
+
+        return f"{self.lora}" + ("" if self.lora_scale == 1 else f" x {number(self.lora_scale)}")
 
     @property
     def loading(self) -> tuple[str, ...]:
