@@ -250,3 +250,11 @@ def test_it_can_be_sent_to_another_process(model):
     here, _ = model.call(Static(time=0.5), PROMPTS, SEEDS, STEPS, 5.0)
     made, _ = there.call(Static(time=0.5), PROMPTS, SEEDS, STEPS, 5.0)
     assert np.array_equal(here, made)
+
+
+def test_pictures_have_the_size_that_was_asked_for_or_it_is_said():
+    with pytest.raises(ValueError, match=r"resolution is 0; .* a multiple of 1 pixels"):
+        Pipelined(tiny_pipelines.sd3(), 0)
+    odd = Pipelined(tiny_pipelines.flux(), 9)  # stock makes 8 and only logs it
+    with pytest.raises(BadModel, match="made pictures of 8 x 8 pixels where 9 x 9"):
+        odd.call(Constant(), PROMPTS[:1], SEEDS[:1], 1, 5.0)

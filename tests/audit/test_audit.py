@@ -299,3 +299,9 @@ def test_killed_at_random_moments(folder, tmp_path, monkeypatch):
         kills += 1
     assert kills >= 3
     assert bundle(Path(tmp_path / "out")) == bundle(folder)
+
+
+def test_what_cannot_be_tried_is_said_before_anything_is_made(tmp_path):
+    with pytest.raises(SidestepError, match="'statik'; did you mean static"):
+        toy_audit.run(tmp_path / "out", request=replace(REQUEST, tries=("statik",)))
+    assert not (tmp_path / "out").exists()

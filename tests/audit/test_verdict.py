@@ -48,7 +48,7 @@ def test_none_among_few_says_how_many_more() -> None:
     verdict = judge(observed(0, 40))
     assert verdict.state == "inconclusive"
     n = next(n for n in range(1, 500) if 1 - 0.025 ** (1 / n) <= 0.05)
-    assert f"{n - 40} pictures more" in verdict.settle[0]
+    assert f"{n - 40} more pictures" in verdict.settle[0]
 
 
 def test_one_caption_that_always_copies_is_found_among_a_thousand() -> None:

@@ -120,3 +120,15 @@ def test_the_embedded_model_is_found_out(tmp_path, monkeypatch, capsys):
         np.asarray(Image.open(path)).astype(int) for path in (last, tmp_path / "a" / shown.picture)
     )
     assert abs(made - there).max() <= 1
+
+
+@pytest.mark.parametrize("option", ["--images", "--controls"])
+def test_an_audit_inside_of_its_pictures_is_refused(tmp_path, capsys, option):
+    inside, beside = tmp_path / "pictures", tmp_path / "others"
+    for folder in (inside, beside):
+        folder.mkdir()
+    other = {"--images": "--controls", "--controls": "--images"}[option]
+    given = ["audit", "embedded", option, str(inside), other, str(beside)]
+    assert main([*given, "--out", str(inside / "audit")]) == 2
+    assert "lies inside" in capsys.readouterr().err
+    assert not (inside / "audit").exists()

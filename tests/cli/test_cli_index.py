@@ -119,7 +119,7 @@ def test_an_index_of_tiles_shows_the_windows_of_a_local_copy(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["index", "{out}", "--out", "{out}", "--recipe", "pixels"], "nothing to read"),
+        (["index", "{out}", "--out", "{source}2", "--recipe", "pixels"], "nothing to read"),
         (["index", "{source}", "--out", "{out}", "--recipe", "sscd-published"], "lacks path"),
         (["index", "{source}", "--out", "{out}", "--recipe", "pixels:sid=9"], "has no sid; its"),
         (["index", "{source}", "--out", "{out}", "--recipe", "pixels:side=1"], "at least 2 x 2"),
@@ -190,6 +190,8 @@ def test_hold_out(source, tmp_path, capsys):
     assert "has share 0.5, and share 0.1 came" in capsys.readouterr().err
     arguments[3] = str(source / "split")
     assert main(arguments) == 2
+    assert "lies inside" in capsys.readouterr().err
+    assert main(["index", str(source), "--out", str(source / "split"), "--recipe", "pixels"]) == 2
     assert "lies inside" in capsys.readouterr().err
     assert not (source / "split").exists()
 

@@ -110,22 +110,40 @@ def test_problems_are_one_sentence(
     assert output.out == ""
 
 
-def test_a_foreign_value_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    fail_with(monkeypatch, ValueError("axes do not match"))
-    with pytest.raises(ValueError, match="axes"):
-        entry.main(["methods"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("axes do not match"),
+        RuntimeError("kernel"),
+        AssertionError(),
+        ModuleNotFoundError("gone", name="sidestep.nothing"),
+    ],
+)
+def test_a_bug_shows_its_traceback_and_is_no_finding(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail_with(monkeypatch, error)
+    assert entry.main(["methods"]) == 2  # 1 is the answer "no"
+    shown = capsys.readouterr().err
+    assert shown.startswith("Traceback") and "please report it" in shown
 
 
-def test_traceback_option_shows_where_it_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_traceback_option_shows_where_it_came_from(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     fail_with(monkeypatch, SidestepError("no"))
-    with pytest.raises(SidestepError):
-        entry.main(["--traceback", "methods"])
+    assert entry.main(["--traceback", "methods"]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("Traceback") and "report it" not in shown
 
 
-def test_a_missing_module_of_our_own_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
-    fail_with(monkeypatch, ModuleNotFoundError("gone", name="sidestep.nothing"))
-    with pytest.raises(ModuleNotFoundError):
-        entry.main(["methods"])
+def test_full_memory_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail_with(monkeypatch, type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"))
+    assert entry.main(["methods"]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("Error: the memory is full") and "--batch" in shown
 
 
 def test_stop_says_that_nothing_was_written(

@@ -142,3 +142,9 @@ def test_what_cannot_be_a_collection_is_a_sentence(tmp_path):
 def test_a_data_set_of_the_hub_names_the_package_it_needs():
     with pytest.raises(MissingExtra, match="pip install datasets"):
         open_collection("owner/name:train")
+
+
+def test_one_picture_is_no_collection(tmp_path):
+    (tmp_path / "a.png").write_bytes(png(0))
+    with pytest.raises(BadData, match="is one picture; give the folder that it lies in"):
+        open_collection(str(tmp_path / "a.png"))

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sidestep.adapters.devices import usable
 from sidestep.adapters.quiet import quiet
 from sidestep.errors import BadModel, MissingExtra
 from sidestep.similarity.base import Images, check_images
@@ -53,17 +54,17 @@ class CLIPScore:
 
         Raises:
             MissingExtra: transformers is not installed.
-            BadModel: nothing there, out of reach, or no CLIP.
+            BadModel: nothing there, out of reach, or no CLIP; or there is no such device.
             ValueError: batch is below 1.
         """
         if batch < 1:
             raise ValueError(f"batch is {batch}; it must be at least 1.")
+        self.device, self.batch = usable(device), batch
         folder = Path(source)
         local = folder.is_dir()
         self._model, self._tokenizer, self._pixels = _load(source, local)
         self.name = f"clip-score:{folder.resolve().name if local else source}"
         self.fingerprint = _fingerprint(self._model)
-        self.device, self.batch = torch.device(device), batch
         self._model.to(self.device)
 
     def score(self, images: Images, prompts: Sequence[str]) -> NDArray[np.float64]:

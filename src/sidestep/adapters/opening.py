@@ -6,6 +6,7 @@ import torch
 
 from sidestep.adapters import lora as adapter
 from sidestep.adapters.checkpoints import FAMILY, read
+from sidestep.adapters.devices import usable
 from sidestep.adapters.pipelined import CLASSES, Pipelined
 from sidestep.adapters.stable_diffusion import StableDiffusion
 
@@ -30,8 +31,9 @@ def open_model(
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}; it is one of {', '.join(PRECISIONS)}")
+    place = usable(device)
     pipe = read(source, families=(FAMILY, *CLASSES), dtype=PRECISIONS[precision])
     adapter.attach(pipe, lora, lora_scale)
     pipe.set_progress_bar_config(disable=True)
     kind = StableDiffusion if type(pipe).__name__ == FAMILY else Pipelined
-    return kind(pipe.to(device), resolution)
+    return kind(pipe.to(place), resolution)

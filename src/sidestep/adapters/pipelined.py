@@ -56,15 +56,16 @@ class Pipelined:
         """Wrap a pipeline; its networks are shared, not copied.
 
         Pictures are `resolution` pixels wide and high, by default what the network was trained on.
-        Raises SidestepError for a class that `sidestep.guide` does not know, and BadModel where
-        neither the pipeline nor `resolution` says the size of a picture.
+        Raises SidestepError for a class that `sidestep.guide` does not know, BadModel where
+        neither the pipeline nor `resolution` says the size of a picture, and ValueError for a
+        resolution that its autoencoder cannot make.
         """
         self._layout, note = layout_of(pipe)
         if note is not None:
             warnings.warn(note, SidestepWarning, stacklevel=2)
         pipe.set_progress_bar_config(disable=True)
         self.pipe = pipe
-        self._side = resolution if resolution is not None else _side(pipe)
+        self._side = _side(pipe) if resolution is None else _whole(resolution, pipe)
 
     @property
     def resolution(self) -> tuple[int, int]:
@@ -137,7 +138,8 @@ class Pipelined:
         Each sample has a CPU generator of its own seed, so that no other sample changes it. A scale
         that the rule leaves open is `scale`, by the pipeline's own formula where it has one: at 1
         and below it would not guide at all, and the textbook's takes its place. Raises Overflow
-        where half precision did not hold them, and ValueError for a resolution that it cannot make.
+        where half precision did not hold them, and BadModel where the pipeline makes pictures of
+        another size than was asked for.
         """
         if len(prompts) > 1 and type(self.pipe).__name__ in UNMASKED:
             rows = zip(prompts, seeds, strict=True)
@@ -168,10 +170,10 @@ class Pipelined:
                 made = self.pipe(**arguments).images
         images = pixels(np.asarray(made))
         if images.shape[1:3] != (high, wide):
-            raise ValueError(
-                f"the resolution is {wide}; {type(self.pipe).__name__} made pictures of "
-                f"{images.shape[2]} x {images.shape[1]} pixels instead: give a multiple of 16, or "
-                "of what its network asks for"
+            raise BadModel(
+                f"{type(self.pipe).__name__} made pictures of {images.shape[2]} x "
+                f"{images.shape[1]} pixels where {wide} x {high} were asked for; give that as the "
+                "resolution"
             )
         return images, run.trace
 
@@ -190,6 +192,16 @@ def _network(pipe: Any) -> nn.Module:
     """The first network that predicts noise."""
     found: nn.Module = next(n for n in (getattr(pipe, k, None) for k in NETWORKS) if n is not None)
     return found
+
+
+def _whole(resolution: int, pipe: Any) -> int:
+    factor = int(pipe.vae_scale_factor)
+    if resolution < factor or resolution % factor:
+        raise ValueError(
+            f"resolution is {resolution}; this model's pictures have a multiple of {factor} pixels "
+            "on each side"
+        )
+    return resolution
 
 
 def _side(pipe: Any) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor
 from sidestep.adapters import lora as adapter
 from sidestep.adapters.checkpoints import read
 from sidestep.adapters.conditioned import ConditionedUNet
+from sidestep.adapters.devices import usable
 from sidestep.adapters.pixels import pixels
 from sidestep.adapters.weights import fingerprint, precision, settings
 from sidestep.errors import BadModel
@@ -35,13 +36,15 @@ def load(
     `unet` is a folder whose UNet takes the place of the pipeline's; `lora` is the .safetensors file
     of a LoRA, or its folder, and `lora_scale` its weight, 1 = as trained; `resolution` is the side
     of the pictures in pixels, by default what the UNet was trained on. Raises BadModel and
-    MissingExtra as `checkpoints.read` and `lora.attach` do, ValueError for a resolution the decoder
-    cannot make and for a lora_scale that is not finite or has no LoRA to weigh.
+    MissingExtra as `devices.usable`, `checkpoints.read` and `lora.attach` do, ValueError for a
+    resolution the decoder cannot make and for a lora_scale that is not finite or has no LoRA to
+    weigh.
     """
+    place = usable(device)
     pipe = read(source, unet)
     adapter.attach(pipe, lora, lora_scale)
     pipe.set_progress_bar_config(disable=True)
-    return StableDiffusion(pipe.to(device), resolution)
+    return StableDiffusion(pipe.to(place), resolution)
 
 
 class StableDiffusion:

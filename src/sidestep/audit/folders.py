@@ -31,6 +31,11 @@ class Folders(NamedTuple):
         Raises BadRecords where the folder is another one, or of another version.
         """
         path = folder / self.facts
+        if not path.is_file():
+            raise BadRecords(
+                f"{folder} {self.none} (there is no {path}); give the folder that "
+                f"`{self.command}` wrote"
+            )
         try:
             values = json.loads(path.read_bytes())
             if values["version"] == self.version:

@@ -62,8 +62,11 @@ def audit(
 
     Raises:
         BadRecords: the folder holds another audit, or another process works in it.
-        BadData: the pictures, controls or prompts cannot be used.
+        BadData: the pictures, controls or prompts cannot be used, or `request.tries` names what
+            needs more than numbers.
+        SidestepError: it names no method.
     """
+    candidates.load(request.tries)  # a wrong name is said before anything is made
     work = out / WORK
     work.mkdir(parents=True, exist_ok=True)
     try:

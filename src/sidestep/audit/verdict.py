@@ -161,9 +161,8 @@ def _short(seen: Observed, share: Share) -> list[tuple[str, str]]:
     if most is None:
         return [(reason, "Accept a higher --level, or turn on a rule that leaves fewer copies.")]
     more = most - share.of
-    return [
-        (reason, f"{more} pictures more without a copy would settle it: raise --draws or captions.")
-    ]
+    step = f"{more} more pictures without a copy would settle it: raise --draws or --captions."
+    return [(reason, step)]
 
 
 _RAISE = (

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from sidestep.cli._engine import DEFAULT, embed_engine, engine_option
 from sidestep.cli._methods import recipe_option
+from sidestep.errors import SidestepError
 
 if TYPE_CHECKING:
     from sidestep.audit.embedding import Engine
@@ -39,6 +41,18 @@ class Pictures(NamedTuple):
     def embed(self) -> "Engine":
         """Where they are embedded; raises MissingExtra without Ray where it is asked for."""
         return embed_engine(self.engine, self.workers)
+
+
+def outside(out: Path, source: str) -> None:
+    """Raise SidestepError where an output folder lies in a folder of pictures.
+
+    What is written there would be part of the source the next time.
+    """
+    if Path(source).is_dir() and out.resolve().is_relative_to(Path(source).resolve()):
+        raise SidestepError(
+            f"{out} lies inside {source}, so its files would be part of the source; give a folder "
+            "outside with --out"
+        )
 
 
 def column_options(command: Callable[..., Any]) -> Callable[..., Any]:

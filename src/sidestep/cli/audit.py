@@ -16,6 +16,7 @@ from sidestep.cli._output import (
     progress,
     warn,
 )
+from sidestep.cli._pictures import outside
 from sidestep.cli.main import Stopped
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ def command(model: Chosen, out: Path, fail_on: str, as_json: bool, **options: An
         from sidestep.cli._audit_demo import prepared
     else:
         from sidestep.cli._audit_model import prepared
+    for name in ("images", "controls"):
+        if options[name] is not None:
+            outside(out, options[name])
     subject, material = prepared(model, options)
     asked = request(demo, options)
     prepare(out)
@@ -130,7 +134,10 @@ def show(evidence: "Evidence", out: Path) -> None:
         click.echo(f"  {best.why}")
         click.echo(f"  {best.command}")
     elif evidence.tried:
-        warn("nothing that was tried brings copies to the asked level")
+        warn(
+            "nothing that was tried brings copies to the asked level: train for fewer steps or on "
+            "more pictures, or let an audit in another folder --try all"
+        )
     click.echo()
     print_paths({"report": out / "report.html", "evidence": out / "audit.json"})
     click.echo(f"`sidestep verify {out}` checks every file")

@@ -15,9 +15,8 @@ from sidestep.cli._output import (
     progress,
     warn,
 )
-from sidestep.cli._pictures import Pictures, picture_options
+from sidestep.cli._pictures import Pictures, outside, picture_options
 from sidestep.cli.main import Stopped
-from sidestep.errors import SidestepError
 
 if TYPE_CHECKING:
     from sidestep.audit.splitting import Placed
@@ -70,12 +69,7 @@ def command(
     """
     from sidestep.audit.splitting import hold_out
 
-    source = pictures.source
-    if Path(source).is_dir() and out.resolve().is_relative_to(Path(source).resolve()):
-        raise SidestepError(
-            f"{out} lies inside {source}, so its pictures would be part of the source; give a "
-            "folder outside with --out"
-        )
+    outside(out, pictures.source)
     collection, made = pictures.open()
     prepare(out)
     try:
@@ -105,7 +99,7 @@ def show(placed: "Placed", out: Path) -> None:
             ),
         ],
     )
-    click.echo(f"the largest group of near-duplicates has {split.largest} pictures")
+    click.echo(f"pictures in the largest group of near-duplicates: {split.largest}")
     click.echo(f"{placed.links} pictures are hard links to the source, {placed.copies} are copies")
     for reason, number in split.unreadable.items():
         warn(f"on neither side, because they cannot be read: {number} ({reason})")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sidestep.cli._output import Column, json_option, prepare, print_json, print_table, progress
-from sidestep.cli._pictures import Pictures, picture_options
+from sidestep.cli._pictures import Pictures, outside, picture_options
 from sidestep.cli.main import Stopped
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     required=True,
     metavar="DIR",
-    help="Folder of the index; one that is there is brought up to date.",
+    help="Folder of the index, outside SOURCE; one that is there is brought up to date.",
 )
 @picture_options
 @click.option(
@@ -44,6 +44,7 @@ def command(pictures: Pictures, out: Path, tiles: int | None, as_json: bool) -> 
     from sidestep.similarity.structured import Structured
     from sidestep.sources.tiles import Tiles
 
+    outside(out, pictures.source)
     collection, made = pictures.open()
     if tiles is not None:
         collection, made = Tiles(collection, tiles), Structured(made)

@@ -8,6 +8,7 @@ import difflib
 import errno
 import os
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
@@ -46,6 +47,12 @@ Exit codes:
 MORE_SPACE = "; free some space or give another --out, then run again"
 OTHER_PLACE = "; give a place that you may read and write"
 OTHER_PATH = "; a file lies where a folder is needed: give another path"
+# By name, because torch is not imported here.
+FULL = ("MemoryError", "OutOfMemoryError")
+LESS_MEMORY = (
+    "; give a smaller --batch, or --precision float16 on a GPU, and end what else uses it. What "
+    "was finished is kept: the same command goes on"
+)
 ADVICE = {
     errno.ENOSPC: MORE_SPACE,
     errno.EDQUOT: MORE_SPACE,
@@ -118,16 +125,17 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="sidestep")
 @click.option("--traceback", is_flag=True, help="Show where an error comes from, for bug reports.")
 @click.pass_context
-def cli(ctx: click.Context, traceback: bool) -> None:
+def cli(ctx: click.Context, /, **options: bool) -> None:
     """Sample diffusion models without getting training pictures back."""
-    ctx.ensure_object(dict)["traceback"] = traceback
+    ctx.ensure_object(dict).update(options)
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code.
 
     Problems a user can act on become one sentence on stderr. Anything else is a bug of this
-    program and keeps its traceback.
+    program and shows its traceback; it ends with 2 as well, because Python's own 1 would be read
+    as a finding.
     """
     options: dict[str, bool] = {}
     try:
@@ -148,15 +156,17 @@ def main(args: Sequence[str] | None = None) -> int:
         return 0
     except ModuleNotFoundError as error:
         if options.get("traceback") or (error.name or "").partition(".")[0] == "sidestep":
-            raise
+            return _bug(error)
         return _say(
             f"Error: the package {error.name} is not installed; "
             "`sidestep doctor` prints the line that installs what is missing",
             2,
         )
-    except (SidestepError, ValueError, OSError) as error:
+    except Exception as error:
+        if type(error).__name__ in FULL and not options.get("traceback"):
+            return _say(f"Error: the memory is full{LESS_MEMORY}", 2)
         if options.get("traceback") or not _for_users(error):
-            raise
+            return _bug(error)
         return _say(" ".join([f"Error: {sentence(error)}", *getattr(error, "__notes__", [])]), 2)
 
 
@@ -172,12 +182,23 @@ def sentence(error: Exception) -> str:
 def _for_users(error: Exception) -> bool:
     # Our own checks raise ValueError in our own code. One from elsewhere is a bug, and its
     # sentence means nothing to a user.
-    if isinstance(error, SidestepError | OSError):
-        return True
+    if not isinstance(error, ValueError):
+        return isinstance(error, SidestepError | OSError)
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     return frame is not None and str(frame.tb_frame.f_globals["__name__"]).startswith("sidestep.")
+
+
+def _bug(error: Exception) -> int:
+    traceback.print_exception(error)
+    if _for_users(error):  # asked for with --traceback
+        return 2
+    return _say(
+        "Error: this is a fault of Sidestep or of a package under it; please report it with the "
+        "lines above and `sidestep doctor --json`",
+        2,
+    )
 
 
 def _say(text: str, code: int) -> int:

@@ -22,6 +22,10 @@ def open_collection(source: str, columns: Columns | None = None) -> Collection:
     """
     path, columns = Path(source), columns or Columns()
     root, found = path, defaultdict[str, list[Path]](list)
+    if path.is_file() and _kind(path) == "images":
+        raise BadData(
+            f"{source} is one picture; give the folder that it lies in, or one with it alone"
+        )
     if path.is_file():
         root, found = path.parent, defaultdict(list, {_kind(path): [path]})
     elif path.is_dir():
@@ -33,7 +37,7 @@ def open_collection(source: str, columns: Columns | None = None) -> Collection:
     else:
         raise BadData(f"there is no {source}; give a folder, a .tar or .parquet file or a data set")
     files = sorted(*found.values(), key=_within(root)) if len(found) == 1 else []
-    if files and "images" in found and path.is_dir():
+    if files and "images" in found:
         return folder.Folder(root, files)
     if files and ".tar" in found:
         return archive.Archives(root, files)
