@@ -41,6 +41,7 @@ def test_the_lines_of_python_run(candidate):
     lines = python(how)
     compile(lines, "recommended", "exec")
     if how.rule is not None:
+        assert lines.endswith(f"# at guidance scale {how.scale:g}")
         made = []
         import sidestep
 

@@ -59,6 +59,7 @@ def test_json_has_every_fact(sealed, capsys):
     [
         ('"copies":24', '"copies":23', "by kind"),
         ('"state":"finding"', '"state":"pass"', "its records say finding"),
+        (r'("verdict":.*"copies":)\d+', r"\g<1>7", "rests on 7 copies of"),
         (r"captions? gives? a training", "caption gives no training", "reasons of the verdict"),
         (r'"threshold":0\.\d+', '"threshold":0.25', "calibrated threshold"),
     ],

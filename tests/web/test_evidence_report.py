@@ -411,3 +411,12 @@ def test_levels_rise_whatever_their_spelling(bundle):
     facts = page.text[page.text.index("near-duplicates from") :]
     places = [facts.index(f"in the set {n}") for n in ("once", "2 t", "3-4 t", "5-9 t", "10+ t")]
     assert places == sorted(places)
+
+
+def test_heading_and_commands_say_what_is_on_the_model(bundle):
+    page = write_evidence_report(bundle).read_text(encoding="utf-8")
+    named = Evidence.read(bundle).model
+    assert named.title == f"{named.name} with the LoRA harbour-style.safetensors"
+    assert named.title in re.sub(r"<[^>]+>", "", page[page.index("<h1>") : page.index("</h1>")])
+    assert "MODEL stands for the model's folder" in page
+    assert "is the LoRA's name without its path" in page

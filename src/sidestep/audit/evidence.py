@@ -76,6 +76,11 @@ class ModelFacts(Part, frozen=True):
     resolution: tuple[int, int]
     precision: str
 
+    @property
+    def title(self) -> str:
+        """Its name, with the LoRA on it."""
+        return self.name if self.lora is None else f"{self.name} with the LoRA {self.lora}"
+
 
 class TrainingFacts(Part, frozen=True):
     """The training pictures as indexed."""

@@ -20,8 +20,13 @@ def recount(folder: Path) -> Iterator[str]:
     yield from _observed(evidence, parts[OBSERVED])
     yield from _tried(evidence, parts)
     again = judge(_seen(evidence, parts[OBSERVED]))
-    if again.state != evidence.verdict.state or again.share != evidence.verdict.share:
+    if again.state != evidence.verdict.state:
         yield f"audit.json says {evidence.verdict.state}, and its records say {again.state}"
+    elif again.share != evidence.verdict.share:
+        yield (
+            f"the verdict rests on {_said(evidence.verdict.share)}, and its records have "
+            + _said(again.share)
+        )
     # An edition may have words of them withheld.
     elif evidence.edition is None and again.reasons != evidence.verdict.reasons:
         yield "the reasons of the verdict in audit.json do not follow from its records"
@@ -56,6 +61,10 @@ def _tried(evidence: Evidence, parts: dict[str, list[Record]]) -> Iterator[str]:
     best = evidence.recommendation
     if best is not None and best.confirmed != _share(confirmed(parts, best.label), best.label):
         yield f"the confirmation of {best.label!r} is not that of its records"
+
+
+def _said(share: Share | None) -> str:
+    return "no pictures" if share is None else f"{share.copies} copies of {share.of}"
 
 
 def _share(rows: list[Record], label: str) -> Share | None:

@@ -48,7 +48,13 @@ def python(how: Method) -> str:
     around = [f"sidestep.guide(pipe, {_rule(how.rule)})"]
     around += [f"sidestep.mitigate(pipe, {held}, seed=0)"] if held else []
     return "\n".join(
-        ["import sidestep", *imports, "", f"with {', '.join(around)}:", "    images = pipe(...)"]
+        [
+            "import sidestep",
+            *imports,
+            "",
+            f"with {', '.join(around)}:",
+            f"    images = pipe(...)  # at guidance scale {how.scale:g}",
+        ]
     )
 
 

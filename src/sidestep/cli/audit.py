@@ -98,7 +98,7 @@ def command(model: Chosen, out: Path, fail_on: str, as_json: bool, **options: An
 
 def show(evidence: "Evidence", out: Path) -> None:
     """The verdict, what it rests on and what helps, as text."""
-    click.echo(f"{evidence.verdict.state.upper()}  {evidence.model.name}, {evidence.model.method}")
+    click.echo(f"{evidence.verdict.state.upper()}  {evidence.model.title}, {evidence.model.method}")
     for sentence in (*evidence.verdict.reasons, *evidence.verdict.settle):
         click.echo(f"  {sentence}")
     click.echo()
