@@ -43,6 +43,8 @@ def test_a_file_says_the_same_as_the_name(tmp_path):
     [
         ("[prompts]", "[promts]", r"there is no field 'promts'; did you mean prompts\?"),
         ("steps = 50", "step = 50", r"sampling: there is no field 'step'; did you mean steps"),
+        # The fields of that table, and of no other.
+        ("steps = 50", "rule = 50", r"'rule'; known are resolution, scale, seed, solver, steps"),
         ("steps = 50", 'steps = "50"', r"sampling\.steps: expected int, got str"),
         ("steps = 50\n", "", r"sampling: the field 'steps' is missing"),
         ("steps = 50", "steps = 0", r"sampling\.steps: expected int >= 1"),

@@ -71,10 +71,26 @@ def load(name_or_path: str | Path) -> Scenario:
 
 
 def _structures(of: Any) -> set[type[msgspec.Struct]]:
+    """The structures of a type, and those inside of them."""
+    own = _outer(of)
+    inner = (field.type for s in own for field in msgspec.structs.fields(s))
+    return own.union(*(_structures(t) for t in inner))
+
+
+def _outer(of: Any) -> set[type[msgspec.Struct]]:
+    """The structures that a value of a type may be, or a list of it hold."""
     if isinstance(of, type) and issubclass(of, msgspec.Struct):
-        inner = (field.type for field in msgspec.structs.fields(of))
-        return {of}.union(*(_structures(t) for t in inner))
-    return set().union(*(_structures(t) for t in get_args(of)))
+        return {of}
+    return set().union(*(_outer(t) for t in get_args(of)))
+
+
+def _at(place: str) -> set[type[msgspec.Struct]]:
+    """The structures that may stand at a place of a scenario, such as `methods[3]`."""
+    here: set[type[msgspec.Struct]] = {Scenario}
+    for name in re.findall(r"[a-z_]+", place):
+        fields = (field for s in here for field in msgspec.structs.fields(s))
+        here = set().union(*(_outer(field.type) for field in fields if field.name == name))
+    return here
 
 
 def _choices() -> dict[str, list[str]]:
@@ -96,7 +112,7 @@ def _sentence(where: str, said: str) -> str:
     place = place.rstrip("`").lstrip(".")
     where = f"{where}, {place}" if place else where
     if unknown := re.fullmatch("Object contains unknown field `(.*)`", what):
-        known = {f.name for s in _structures(Scenario) for f in msgspec.structs.fields(s)}
+        known = {f.name for s in _at(place) for f in msgspec.structs.fields(s)}
         return f"{where}: there is no field {unknown[1]!r}; {_did_you_mean(unknown[1], known)}"
     if missing := re.fullmatch("Object missing required field `(.*)`", what):
         return f"{where}: the field {missing[1]!r} is missing"
