@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from sidestep.adapters import lora as adapter
 from sidestep.adapters import weights
+from sidestep.adapters.decoder import wide
 from sidestep.adapters.pipeline import guide
 from sidestep.adapters.pipeline.handle import NETWORKS
 from sidestep.adapters.pipeline.layouts import layout_of
@@ -180,7 +181,7 @@ class Pipelined:
     @torch.no_grad()
     def reconstruct(self, images: NDArray[np.uint8], batch: int = 4) -> NDArray[np.uint8]:
         """Pictures (B, H, W, 3) RGB as the autoencoder leaves them, of the model's resolution."""
-        with _wide(self.pipe.vae) as vae:
+        with wide(self.pipe.vae) as vae:
             parts = [
                 _through(vae, images[first : first + batch], self._side, self.device)
                 for first in range(0, len(images), batch)
@@ -212,20 +213,6 @@ def _side(pipe: Any) -> int:
             f"{type(pipe).__name__} does not say what size its pictures have; give a resolution"
         )
     return latent * int(pipe.vae_scale_factor)
-
-
-@contextmanager
-def _wide(vae: Any) -> Iterator[Any]:
-    """The autoencoder in float32 inside the block, if half precision overflows in it."""
-    before = next(vae.parameters()).dtype
-    upcast = before == torch.float16 and getattr(vae.config, "force_upcast", False)
-    if not upcast:
-        yield vae
-        return
-    try:
-        yield vae.float()
-    finally:
-        vae.to(before)
 
 
 def _through(

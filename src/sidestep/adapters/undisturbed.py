@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
+REGISTRY = "_diffusers_hook"  # an empty one is what pipelines leave on a transformer
+
 
 @contextmanager
 def undisturbed(networks: Sequence[nn.Module]) -> Iterator[None]:
@@ -22,9 +24,11 @@ def undisturbed(networks: Sequence[nn.Module]) -> Iterator[None]:
     Gradients, `requires_grad`, types, devices and hooks are not touched at all. Hooks that somebody
     put on a network are called inside too.
     """
+    bare = [m for network in networks for m in network.modules() if REGISTRY not in vars(m)]
     modes = [(m, m.training) for network in networks for m in network.modules()]
     with ExitStack() as after:
         after.callback(_set_modes, modes)
+        after.callback(_unregister, bare)
         after.enter_context(_global_numbers())
         after.enter_context(torch.no_grad())
         for kind in sorted({p.device.type for network in networks for p in network.parameters()}):
@@ -32,6 +36,11 @@ def undisturbed(networks: Sequence[nn.Module]) -> Iterator[None]:
         # Not eval(): some layers fold weights into others when that is called.
         _set_modes([(m, False) for m, _ in modes])
         yield
+
+
+def _unregister(modules: Sequence[nn.Module]) -> None:
+    for module in modules:
+        vars(module).pop(REGISTRY, None)
 
 
 def _set_modes(modes: Sequence[tuple[nn.Module, bool]]) -> None:

@@ -22,8 +22,10 @@ def test_a_training_goes_on_in_its_file(tmp_path):
     assert again.calibration == first.calibration is not None
     assert again(1, pipe) is None
     assert again(2, pipe).step == 2
-    assert [next(iter(row)) for row in lines(file)] == ["settings", "calibration", *["report"] * 3]
-    assert lines(file)[1]["nfe"] > 0
+    kinds = ["settings", "model", "calibration", *["report"] * 3]
+    assert [next(iter(row)) for row in lines(file)] == kinds
+    assert lines(file)[1]["model"]["sampler"] == "DPM-Solver++ 2M"
+    assert lines(file)[2]["nfe"] > 0
 
 
 @pytest.mark.parametrize("cut", [1, 40])
@@ -41,14 +43,15 @@ def test_half_a_line_is_dropped_and_made_again(tmp_path, cut):
     assert file.read_bytes().startswith(whole)
     assert made.rate == expected.rate
     assert made.similarity_mean == expected.similarity_mean
-    assert [row["report"]["step"] for row in lines(file)[2:]] == [0, 1]
+    assert [row["report"]["step"] for row in lines(file)[3:]] == [0, 1]
 
 
 def test_a_file_cut_in_its_first_line_begins_anew(tmp_path):
     file = tmp_path / "watch.jsonl"
     file.write_bytes(b'{"settings": {"ver')
     watch(file=file)(0, build_with_text())
-    assert [next(iter(row)) for row in lines(file)] == ["settings", "calibration", "report"]
+    kinds = ["settings", "model", "calibration", "report"]
+    assert [next(iter(row)) for row in lines(file)] == kinds
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from sidestep.adapters.in_training import in_training, of_pipeline
+from sidestep.adapters.in_training import in_training, networks, of_pipeline, precision
+from sidestep.adapters.pipelined import Pipelined
 from sidestep.adapters.stable_diffusion import StableDiffusion
 from sidestep.adapters.undisturbed import undisturbed
 from sidestep.audit.watch.drawing import Drawing, Drawn, prompts_of
@@ -26,6 +27,7 @@ from sidestep.audit.watch.report import GivenBack, Rate, Report
 from sidestep.audit.watch.training import Nearest, Picture, Source, framed, open_training
 from sidestep.errors import BadModel, SidestepError
 from sidestep.guidance.schedules import DEFAULT_SCALE
+from sidestep.runs.generate import Model, sampler_of
 from sidestep.similarity.base import Images, Recipe
 from sidestep.similarity.calibration import Calibration, calibrate
 from sidestep.similarity.intervals import clopper_pearson
@@ -128,12 +130,14 @@ class CopyWatch:
     ) -> Report | None:
         """The report of a step, or None where none is due or the step was reported already.
 
-        Give the modules of the training, or a StableDiffusionPipeline of them. They may be wrapped;
-        see `adapters.in_training`. Nothing of the training is changed by it, random numbers
+        Give the modules of a Stable Diffusion 1 or 2 in training, or a text-to-image pipeline of
+        the modules in training, which draws with its own scheduler. They may be wrapped; see
+        `adapters.in_training`. Nothing of training or pipeline is changed by it, random numbers
         included. Of several processes the first one draws, and the others get None at once.
 
         Raises:
             BadModel: modules are missing, of another family, spread over processes or devices.
+            BadRecords: another scheduler or precision than in earlier reports.
             SidestepError: the untouched model is to calibrate, and the first call is not of step 0.
         """
         if not _first_process():
@@ -148,17 +152,17 @@ class CopyWatch:
             return None
         given = (unet, text_encoder, vae, tokenizer, scheduler)
         model = self._model(pipeline, dict(zip(NAMES, given, strict=True)))
-        networks = (model.pipe.unet, model.pipe.text_encoder, model.pipe.vae)
+        self._book.drawn_by({"sampler": sampler_of(model), "precision": precision(model)})
         try:
             # Recipes and loggers are other people's code, and may draw random numbers too.
-            with undisturbed(networks):
+            with undisturbed(list(networks(model).values())):
                 self._calibrate(model)
                 return self._report(step, model)
         finally:
             del model
             _free()
 
-    def _model(self, pipeline: Any, modules: dict[str, Any]) -> StableDiffusion:
+    def _model(self, pipeline: Any, modules: dict[str, Any]) -> StableDiffusion | Pipelined:
         missing = [name for name, module in modules.items() if module is None]
         if pipeline is None and missing:
             raise BadModel(f"{', '.join(missing)} is missing; give it, or a pipeline")
@@ -207,7 +211,7 @@ class CopyWatch:
             "calibration": given.to_dict() if given else "untouched model",
         }
 
-    def _calibrate(self, model: StableDiffusion) -> None:
+    def _calibrate(self, model: Model) -> None:
         """Keep the threshold: the one given, or one from the untouched model's pictures."""
         if self._book.calibration is not None:
             return
@@ -222,7 +226,7 @@ class CopyWatch:
         seconds = time.perf_counter() - begun
         self._book.calibrated(calibration, nfe=drawn.nfe, seconds=seconds)
 
-    def _report(self, step: int, model: StableDiffusion) -> Report:
+    def _report(self, step: int, model: Model) -> Report:
         begun = time.perf_counter()
         drawn = self._drawing.draw(model, 0, self._drawing.draws)
         found = self._training.nearest(drawn.images)

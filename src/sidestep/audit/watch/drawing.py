@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sidestep.adapters.stable_diffusion import StableDiffusion
 from sidestep.guidance.schedules import DEFAULT_SCALE
-from sidestep.runs.generate import Job, make, method
+from sidestep.runs.generate import Job, Model, make, method
 from sidestep.similarity.base import Images
 
 
@@ -25,7 +24,7 @@ class Drawing:
 
     prompts: tuple[str, ...]
     draws: int = 1  # pictures of each prompt
-    steps: int = 25  # of DPM-Solver++ 2M
+    steps: int = 25  # of the sampler
     scale: float = DEFAULT_SCALE  # of plain guidance, which copies most
     seed: int = 0
     batch: int = 8  # pictures at once; bounds memory
@@ -42,7 +41,7 @@ class Drawing:
                 "at least 1"
             )
 
-    def draw(self, model: StableDiffusion, first: int, last: int) -> Drawn:
+    def draw(self, model: Model, first: int, last: int) -> Drawn:
         """The draws from `first` to before `last` of every prompt."""
         jobs = [Job(prompt, draw) for prompt in self.prompts for draw in range(first, last)]
         plain = method("constant", scale=self.scale)

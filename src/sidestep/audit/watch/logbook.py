@@ -1,4 +1,4 @@
-"""The file of a watch: settings, calibration and reports, one JSON object per line.
+"""The file of a watch: settings, what draws, calibration and reports, a JSON object per line.
 
 A line is flushed to the disk before anybody is told of it. What a killed process left of a line is
 dropped before the next one is written; a file of other settings is refused.
@@ -6,7 +6,7 @@ dropped before the next one is written; a file of other settings is refused.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from sidestep.errors import BadRecords
 from sidestep.files import write
 from sidestep.similarity.calibration import Calibration
 
-VERSION = 1  # of the lines
+VERSION = 2  # of the lines
 
 
 class Logbook:
@@ -33,11 +33,24 @@ class Logbook:
         """
         self.calibration: Calibration | None = None
         self.reports = dict[int, Report]()
+        self._drawn_by: dict[str, Any] | None = None
         self._file, self._begun = file, False
         self._whole: bytes | None = None  # what to keep of a file that ends in half a line
         self._settings = {"version": VERSION, **settings}
         if file is not None and file.is_file():
             self._read(file)
+
+    def drawn_by(self, model: dict[str, Any]) -> None:
+        """Keep what is known of the model that draws; BadRecords if it was another before."""
+        if self._drawn_by is None:
+            self._append({"model": model})
+            self._drawn_by = model
+        if differ := _differing(self._drawn_by, model):
+            raise BadRecords(
+                f"the pictures were drawn by another {' and '.join(differ)} "
+                f"({_listed(self._drawn_by, differ)}) than now ({_listed(model, differ)}), and one "
+                "curve cannot show both; give a pipeline like the earlier one, or another file"
+            )
 
     def calibrated(self, calibration: Calibration, **about: Any) -> None:
         """Keep the calibration, and what is known `about` it."""
@@ -72,6 +85,8 @@ class Logbook:
             for number, row in enumerate(rows):
                 if number == 0:
                     self._fit(file, row["settings"])
+                elif "model" in row:
+                    self._drawn_by = dict(row["model"])
                 elif "calibration" in row:
                     self.calibration = Calibration.from_dict(row["calibration"])
                 else:
@@ -85,9 +100,16 @@ class Logbook:
         self._begun = bool(rows)
 
     def _fit(self, file: Path, there: Mapping[str, Any]) -> None:
-        ours = self._settings
-        if differ := [k for k in {**there, **ours} if there.get(k) != ours.get(k)]:
+        if differ := _differing(there, self._settings):
             raise BadRecords(
-                f"{file} is of a watch with other settings ({', '.join(sorted(differ))}), and one "
+                f"{file} is of a watch with other settings ({', '.join(differ)}), and one "
                 "curve cannot show both; give another file"
             )
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    return sorted(k for k in {**one, **other} if one.get(k) != other.get(k))
+
+
+def _listed(model: Mapping[str, Any], keys: Sequence[str]) -> str:
+    return ", ".join(str(model.get(key)) for key in keys)
