@@ -147,8 +147,8 @@ def _part(kind: Any, source: Path | str, *, remote: bool = False, **settings: An
     except Exception as error:
         raise BadModel(
             f"{source} cannot be loaded ({type(error).__name__}: {error}); "
-            "a file is missing or cut off, or a part needs code of its own, which is not run: fetch "
-            "or save the model again"
+            "a file is missing or cut off, or a part needs code of its own, which is not run: "
+            "fetch or save the model again"
         ) from error
 
 
