@@ -91,7 +91,7 @@ def test_a_longer_prompt_beside_it_changes_no_picture():
 def test_pictures_of_another_size_than_asked_are_refused():
     """Flux only warns of a size that it cannot make, and makes another."""
     model = Pipelined(BUILDERS["flux"](), 9)
-    with pytest.raises(ValueError, match=r"resolution is 9; FluxPipeline made .* 8 x 8"):
+    with pytest.raises(BadModel, match="made pictures of 8 x 8 pixels where 9 x 9 were asked"):
         model.call(Constant(), ["a fox"], [1], 2, 5.0)
 
 
