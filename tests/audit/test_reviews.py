@@ -95,7 +95,14 @@ def test_the_same_file_again_changes_nothing(folder):
     again = give(folder, one)
     assert (again.hash, again.before) == (first.hash, first.hash)
     assert state(folder) == before
-    assert not again.merged.added and not again.merged.replaced
+    assert not (again.merged.added or again.merged.replaced or again.merged.older)
+
+
+def test_of_one_second_the_file_that_comes_last_stands(folder):
+    give(folder, sheet(folder, ("1.1", "copy", "")))
+    done = give(folder, sheet(folder, ("1.1", "unsure", "")))
+    assert not done.merged.older
+    assert [(r.choice, r.revised) for r in reviews.read(folder).reviews] == [("unsure", 1)]
 
 
 def test_a_later_review_replaces_and_an_older_one_does_not(folder):

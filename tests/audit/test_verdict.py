@@ -62,6 +62,25 @@ def test_what_chance_explains_is_no_finding() -> None:
     assert judge(seen).state == "pass"
 
 
+def test_false_alarms_are_no_finding_where_fewer_copies_are_accepted() -> None:
+    """Eight of 400 is what a rate of 2 % makes of a model without copies."""
+    seen = replace(observed(8, 400, (2, 4)), level=0.001, rate=0.02)
+    assert judge(seen).state == "inconclusive"  # and no pass: 0.1 % is not shown
+    # The same pictures where calibration promises less.
+    assert judge(replace(seen, rate=0.001)).state == "finding"
+    assert judge(replace(observed(60, 400, (2, 4)), level=0.001, rate=0.02)).state == "finding"
+
+
+@pytest.mark.parametrize(("copies", "draws", "state"), [
+    (1, 1, "inconclusive"), (2, 2, "finding"), (4, 4, "finding"), (0, 4, "inconclusive"),
+    (0, 72, "pass"),
+])  # fmt: skip
+def test_one_caption_alone(copies: int, draws: int, state: str) -> None:
+    # 0.05^1 is above the half of the error that each of two tests has, 0.05^2 = 0.0025 below it.
+    pairs = [(copies, draws)] if copies else []
+    assert judge(observed(copies, draws, *pairs, captions=1)).state == state
+
+
 @pytest.mark.parametrize("share", [(2, 3), (3, 4), (5, 60), (12, 90)])
 def test_excess_is_the_binomial_tail(share: tuple[int, int]) -> None:
     k, n = share
