@@ -15,9 +15,11 @@ from web.bundles import evidence, write
 from sidestep.audit import canonical, reviewing, reviews
 from sidestep.audit.bundle import check, seal
 from sidestep.audit.evidence import Edition
+from sidestep.audit.names import OBSERVED
 from sidestep.audit.review_file import LARGEST
 from sidestep.audit.reviews import FILE, NOTE, Review, Reviews, merge, problems
 from sidestep.audit.tally import opinion, tally
+from sidestep.audit.writing import write_bundle
 from sidestep.errors import BadBundle, BadReviews
 
 pytest.importorskip("rfc8785")
@@ -295,6 +297,22 @@ def finished(folder, sheets, step, after):
         finally:
             os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a process is stopped by leaving its fork")
+def test_an_audit_between_a_kill_and_the_same_command_loses_and_stales_nothing(folder):
+    """What was made ready fits the files of then, and the audit may write others."""
+    one = sheet(folder, ("1.1", "copy", ""))
+    assert not finished(folder, [one], 3, True)  # the mark is there, and nothing in its place
+    assert reviews.read(folder) is None and (folder / "work/review").is_dir()
+    write_bundle(folder, folder / "work", evidence(3), {}, {OBSERVED: []}, report)
+    assert [r.choice for r in reviews.read(folder).reviews] == ["copy"]
+    assert check(folder).holds and not (folder / "work/review").exists()
+    assert give(folder, one).merged.added == () and check(folder).holds
+
+
+def report(folder):
+    (folder / "report.html").write_text("report")
 
 
 def test_what_a_killed_process_left_for_another_audit_is_forgotten(folder):

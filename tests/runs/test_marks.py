@@ -35,7 +35,9 @@ def test_a_mark_holds_for_its_id_and_its_files_as_they_were(tmp_path):
     assert not holds(tmp_path, "m.json", "1")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"done": "1"}', '{"done": "1", "files": [3]}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"done": "1"}', '{"done": "1", "files": [3]}', "[" * 100_000]
+)
 def test_a_damaged_mark_does_not_hold(tmp_path, text):
     (tmp_path / "m.json").write_text(text)
     assert not holds(tmp_path, "m.json", "1")

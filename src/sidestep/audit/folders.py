@@ -40,7 +40,7 @@ class Folders(NamedTuple):
             values = json.loads(path.read_bytes())
             if values["version"] == self.version:
                 return make(values)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise BadRecords(
                 f"{folder} {self.none} ({error}); give the folder that `{self.command}` wrote"
             ) from error

@@ -8,7 +8,7 @@ from sidestep.audit import sums
 from sidestep.audit.bundle import seal
 from sidestep.audit.evidence import FILE, Evidence
 from sidestep.audit.names import OBSERVED, PICTURES, RECORDS, generated
-from sidestep.audit.reviewing import set_aside
+from sidestep.audit.reviewing import finish, set_aside
 from sidestep.files import write
 from sidestep.runs.marks import put
 from sidestep.runs.records import Record, to_lines, unmeasured
@@ -38,6 +38,8 @@ def write_bundle(
         records: by part of the audit.
         present: writes the report.
     """
+    if (out / FILE).is_file():
+        finish(out)  # a killed `sidestep review`, which fits the files that are there now
     (out / sums.NAME).unlink(missing_ok=True)
     for folder in (PICTURES, RECORDS):
         shutil.rmtree(out / folder, ignore_errors=True)

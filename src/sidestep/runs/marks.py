@@ -53,7 +53,7 @@ def files(folder: Path, mark: str, done: str) -> list[File]:
         row = json.loads((folder / mark).read_bytes())
         if row["done"] == done:
             return [File(**f) for f in row["files"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadRecords(f"{folder / mark} is missing or damaged ({error})") from error
     raise BadRecords(f"{folder / mark} is of something else")
 
