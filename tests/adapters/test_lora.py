@@ -174,25 +174,27 @@ def test_the_fingerprint_covers_weights_and_scale(folder, file, model, tmp_path)
         load(folder).fingerprint,
         model.fingerprint,
         load(folder, lora=file, lora_scale=0.5).fingerprint,
+        load(folder, lora=file, lora_scale=-0.5).fingerprint,
         load(folder, lora=tmp_path / "other.safetensors").fingerprint,
         load(folder, lora=tmp_path / "plain.safetensors").fingerprint,
     ]
-    assert len(set(fingerprints)) == 5
+    assert len(set(fingerprints)) == 6
     assert load(folder, lora=file).fingerprint == model.fingerprint
 
 
 def test_the_scale_weighs_what_the_lora_adds(folder, file):
     """A LoRA of one linear layer, so that its output is linear in the scale."""
     layers = {s: dict(load(folder, lora=file, lora_scale=s).pipe.unet.named_modules())
-              for s in (0.0, 0.5, 1.0)}  # fmt: skip
+              for s in (-0.5, 0.0, 0.5, 1.0)}  # fmt: skip
     name = next(
         n for n, m in layers[1.0].items() if n.endswith("to_q") and hasattr(m, "base_layer")
     )
     x = torch.randn(3, layers[1.0][name].base_layer.in_features)
-    none, half, full = (layers[s][name](x) for s in (0.0, 0.5, 1.0))
+    away, none, half, full = (layers[s][name](x) for s in (-0.5, 0.0, 0.5, 1.0))
     assert torch.equal(none, layers[1.0][name].base_layer(x))
     # Half of a float32 sum, rounded once more.
     torch.testing.assert_close(half - none, (full - none) / 2, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(none - away, half - none, atol=1e-6, rtol=1e-4)
 
 
 def test_without_it_the_model_is_the_base_to_the_bit(folder, model):
