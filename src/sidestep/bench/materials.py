@@ -105,7 +105,7 @@ def open_scenario(
     if data is None:
         raise BadData(
             f"{scenario.name} needs data that is no part of Sidestep; give its folder with --data. "
-            f"`sidestep bench prepare {scenario.name} --data DIR` says what belongs there"
+            "`sidestep bench prepare` with the same scenario and --data DIR says what belongs there"
         )
     return _from_data(scenario, scenario.prompts, data, device, texts, report)
 
