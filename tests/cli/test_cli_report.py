@@ -120,3 +120,27 @@ def test_an_audit_gets_the_report_of_an_audit(
     assert main(["report", str(folder)]) == 2
     assert "is not what `sidestep audit` of this version writes" in capsys.readouterr().err
     assert (folder / "report.html").read_bytes() == first
+
+
+def test_a_sealed_audit_stays_as_it_was_sealed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from web.bundles import evidence, write
+
+    from sidestep.audit.bundle import check, seal
+
+    folder = write(tmp_path / "audit", evidence(1))
+    assert main(["report", str(folder)]) == 0
+    written = (folder / "report.html").read_bytes()
+    seal(folder)
+    assert main(["report", str(folder)]) == 0  # the same bytes
+    assert main(["report", str(folder), "--out", str(folder / "other.html")]) == 2
+    (folder / "report.html").write_bytes(b"of another version")
+    seal(folder)
+    assert main(["report", str(folder)]) == 2
+    assert "is sealed" in capsys.readouterr().err
+    assert (folder / "report.html").read_bytes() == b"of another version"
+    assert not (folder / "other.html").exists()
+    assert main(["report", str(folder), "--out", str(tmp_path / "now.html")]) == 0
+    assert (tmp_path / "now.html").read_bytes() == written
+    assert check(folder).holds

@@ -1,11 +1,12 @@
 """`sidestep report`: the HTML report of a run folder or of an audit."""
 
+import hashlib
 from pathlib import Path
 
 import click
 
 from sidestep.cli._output import json_option, print_json
-from sidestep.errors import BadRecords
+from sidestep.errors import BadBundle, BadRecords
 
 
 @click.command("report")
@@ -21,7 +22,8 @@ def command(run: Path, out: Path | None, as_json: bool) -> None:
     """Write the HTML report of a run or an audit.
 
     RUN_OR_RECORDS is the folder that `sidestep demo`, `sample`, `bench run` or `audit` wrote, or
-    a run's records.jsonl. The report is one file that opens without a network.
+    a run's records.jsonl. The report is one file that opens without a network. In a sealed audit
+    only the same bytes are written; another version's report goes elsewhere, with --out.
     """
     audited = (run / "audit.json").is_file()
     folder = run if audited else run_folder(run)
@@ -51,17 +53,36 @@ def command(run: Path, out: Path | None, as_json: bool) -> None:
 
 def _audit(folder: Path, out: Path | None, as_json: bool) -> None:
     """Write an audit's report and say what it is about."""
+    from sidestep.audit import reviews
     from sidestep.audit.evidence import Evidence
-    from sidestep.web.evidence import write_evidence_report
+    from sidestep.web.evidence import render, write_evidence_report
 
     evidence = Evidence.read(folder)
-    path = write_evidence_report(folder, out)
+    path = out or folder / "report.html"
+    made = render(evidence, folder, reviews.read(folder))
+    if not _keeps(folder, path, made.encode("utf-8")):
+        raise BadBundle(
+            f"{folder} is sealed, and {path} would be another file than its SHA256SUMS says; give "
+            "--out with a file outside of it"
+        )
+    write_evidence_report(folder, path)
     state, findings = evidence.verdict.state, len(evidence.findings)
     if as_json:
         print_json({"report": str(path), "state": state, "findings": findings})
         return
     click.echo(f"{state}, {findings} training picture{'' if findings == 1 else 's'} came back")
     click.echo(f"report    {path}")
+
+
+def _keeps(bundle: Path, path: Path, data: bytes) -> bool:
+    """Whether a bundle is what its list says after such a file is written."""
+    from sidestep.audit import sums
+
+    listed = bundle / sums.NAME
+    if not listed.is_file() or not path.resolve().is_relative_to(bundle.resolve()):
+        return True
+    name = path.resolve().relative_to(bundle.resolve()).as_posix()
+    return sums.from_bytes(listed.read_bytes()).get(name) == hashlib.sha256(data).hexdigest()
 
 
 def run_folder(run: Path) -> Path:
