@@ -7,7 +7,7 @@ import pytest
 
 from sidestep import registry
 from sidestep.audit.candidates import load
-from sidestep.audit.spelling import number, options, python
+from sidestep.audit.spelling import number, options, python, spelled
 from sidestep.cli._methods import read
 from sidestep.runs.generate import method
 
@@ -76,3 +76,10 @@ def test_the_lines_of_python_run(candidate):
 def test_a_number_of_a_command_is_the_one_that_was_given(value, text):
     """A picture made again with a rounded weight of a LoRA is another picture."""
     assert number(value) == text and float(text) == value
+
+
+@pytest.mark.parametrize("path", ["a.pt", "a,b=c.pt", "2024", "true", "NaN", "a b.pt"])
+def test_a_text_is_read_back_as_that_text(path):
+    context, param = click.Context(click.Command("x")), click.Option(["--recipe"])
+    one = {"name": "sscd-published", "path": path}
+    assert read(context, param, spelled(one), "similarity") == one

@@ -26,10 +26,20 @@ def options(how: Method) -> str:
 def spelled(one: Mapping[str, Any]) -> str:
     """NAME:key=value,...; as JSON where a value is more than a number or a word."""
     settings = {k: v for k, v in one.items() if k != "name"}
-    if any(isinstance(v, dict | list | tuple) for v in settings.values()):
+    if not all(map(_reads_back, settings.values())):
         return json.dumps(dict(one))
     shown = {k: v if isinstance(v, str) else json.dumps(v) for k, v in settings.items()}
     return ":".join([one["name"], ",".join(f"{k}={v}" for k, v in shown.items())]).rstrip(":")
+
+
+def _reads_back(value: Any) -> bool:
+    if not isinstance(value, str):
+        return not isinstance(value, dict | list | tuple)
+    try:
+        json.loads(value)
+    except json.JSONDecodeError:
+        return "," not in value
+    return False  # it would be read as a number
 
 
 def number(value: float) -> str:
