@@ -9,6 +9,7 @@ import pytest
 from sidestep import registry
 from sidestep.adapters import opening
 from sidestep.cli import _rule, sample
+from sidestep.cli._model import Chosen
 from sidestep.cli.main import main
 from sidestep.mitigations.perturbation import EmbeddingNoise, RandomWords
 from sidestep.runs import run as run_folder
@@ -77,6 +78,12 @@ def test_options_become_settings(calls: list[dict[str, Any]], tmp_path: Path) ->
         "name": "model", "prompts": ["a fox", "a hen"], "out": out, "steps": 20, "finer": 40,
         "draws": 3, "seed": 9, "batch": 2,
     }  # fmt: skip
+
+
+def test_a_model_says_with_what_options_it_is_loaded_again() -> None:
+    half = Chosen("m", device="cuda", precision="float16", resolution=512)
+    assert half.loading == ("--precision", "float16", "--resolution", "512")
+    assert Chosen("m", device="cuda").loading == ()  # where it runs is up to who makes it again
 
 
 @pytest.mark.parametrize(

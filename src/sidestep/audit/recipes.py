@@ -1,7 +1,8 @@
 """Similarity recipes by the name that a person types, and the one that an index was made with."""
 
 import inspect
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 from sidestep import registry
 from sidestep.audit.index import Index
@@ -29,8 +30,23 @@ def recipe(name: str, **settings: Any) -> Recipe:
             f"the recipe {name} {what}; its settings are {', '.join(known)}, given as "
             f"{name}:{next(iter(known), 'key')}=value,..."
         )
+    for setting, value in settings.items():
+        _check(f"{setting} of {name}", known[setting].annotation, value)
     made: Recipe = kind(**settings)
     return made
+
+
+def _check(what: str, annotation: Any, value: Any) -> None:
+    """Refuse what is of another kind: a command line may give anything, also NaN."""
+    kinds = get_args(annotation) or (annotation,)
+    if value is None and NoneType in kinds:
+        return
+    if int in kinds and (not isinstance(value, int) or isinstance(value, bool)):
+        raise SidestepError(f"{what} is {value!r}; give a whole number")
+    if str in kinds and isinstance(value, int | float):
+        raise SidestepError(
+            f'{what} is {value!r}; give a text, in quotes as JSON: {{"name": ..., "key": "text"}}'
+        )
 
 
 def recipe_of(index: Index, given: Recipe | None = None) -> Recipe:
