@@ -27,6 +27,7 @@ from sidestep.audit.sums import NAME as SUMS
 from sidestep.errors import BadData, BadRecords, SidestepError
 from sidestep.runs.generate import method
 from sidestep.runs.records import read
+from sidestep.sources.windows import Window
 
 
 @pytest.fixture(scope="module")
@@ -203,8 +204,12 @@ def test_a_part_of_a_training_picture_is_found_by_tiles_alone(tmp_path):
     assert made.verdict.state == "finding"
     assert made.results.local.share > 0.9
     found = [f for f in made.findings if f.local and f.training.caption == "picture 3"]
-    assert "percent:50,50,50,50 of the gen" in found[0].exhibits[0].window
-    assert "percent:0,0,50,50 of the train" in found[0].exhibits[0].window
+    here, there = found[0].exhibits[0].window.split(" of the generated picture, ")
+    here, there = (
+        Window.of(f"#{here}"),
+        Window.of("#" + there.removesuffix(" of the training picture")),
+    )
+    assert (here.left - there.left, here.top - there.top) == (0.5, 0.5)
 
 
 def test_captions_that_the_model_reads_in_part_are_counted(tmp_path):

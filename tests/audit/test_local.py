@@ -1,6 +1,6 @@
-"""Local copies are found where they are, and exactly as comparing every pair would find them."""
+"""Local copies are found where they are, by pixels, and as often as docs/audit.md says."""
 
-from itertools import product
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -9,14 +9,16 @@ from PIL import Image
 from sidestep.audit import build as building
 from sidestep.audit import embedding, local
 from sidestep.audit.index import open_index
-from sidestep.audit.local import Match, calibrate_tiles, local_copies, nearest_tiles
+from sidestep.audit.local import Match, Tiled, calibrate_parts, local_copies, nearest_parts
 from sidestep.errors import BadRecords
+from sidestep.models.embedded import drawings, pictures
+from sidestep.similarity.patches import concordance
 from sidestep.similarity.pixels import Pixels
 from sidestep.similarity.structured import Structured
+from sidestep.sources.base import Item
 from sidestep.sources.collection import open_collection
 from sidestep.sources.decoders import look
 from sidestep.sources.tiles import Tiles
-from sidestep.sources.windows import Window
 
 pytest.importorskip("pyarrow")
 pytest.importorskip("faiss")
@@ -29,16 +31,16 @@ def in_this_process(monkeypatch):
     monkeypatch.setattr(embedding, "looks", lambda tasks, side, _: (look(t, side) for t in tasks))
 
 
-def picture(seed, side=SIDE):
+def picture(seed):
     """Blocks of 4 pixels in random colours: structure that averaging leaves."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (side // 4, side // 4, 3), np.uint8)
+    coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
     return coarse.repeat(4, 0).repeat(4, 1)
 
 
-def build(source, out, grid=3, recipe=RECIPE, side=SIDE):
+def build(source, out, grid=3):
     collection = open_collection(str(source))
     return building.build_index(
-        Tiles(collection, grid) if grid else collection, out, recipe, side=side,
+        Tiles(collection, grid) if grid else collection, out, RECIPE, side=SIDE,
         pictures_per_shard=20,
     )  # fmt: skip
 
@@ -58,90 +60,115 @@ def source(tmp_path):
 
 
 @pytest.fixture
-def index(source, tmp_path):
+def tiled(source, tmp_path):
     build(source, tmp_path / "index")
-    return open_index(tmp_path / "index")
+    return Tiled(open_index(tmp_path / "index"), open_collection(str(source)), RECIPE)
 
 
-def planted(to=(0.375, 0.25)):
-    """Pictures of other seeds with the middle of picture 3 at a place in their squares."""
-    left, top = (int(SIDE * share) for share in to)
+def planted(left=13, top=9):
+    """Pictures of other seeds with the middle of picture 3 at a place beside the grid."""
     images = np.stack([picture(n) for n in range(100, 104)])
     for image in images:
         image[top : top + 16, left : left + 16] = picture(3)[8:24, 8:24]
     return images
 
 
-def slow(images, source, finer):
-    """Every window against every window, one pair at a time, with loops of its own."""
-    found, step = [], 8
-    training = sorted(source.glob("*.png"))
-    for image in images:
-        best = (0.0, None, None, None)
-        for top, left in product(range(0, 17, step // finer), repeat=2):
-            a = RECIPE.embed(image[None, top : top + 16, left : left + 16])[0].astype(np.float64)
-            for file in training:
-                square = np.asarray(Image.open(file))
-                for up, aside in product((0, 8, 16), repeat=2):
-                    tile = square[None, up : up + 16, aside : aside + 16]
-                    b = RECIPE.embed(tile)[0].astype(np.float16).astype(np.float64)
-                    if (similarity := np.float32(a @ b)) > best[0]:
-                        place = (aside / SIDE, up / SIDE, 0.5), (left / SIDE, top / SIDE, 0.5)
-                        best = (float(similarity), file.name, *place)
-        found.append(best)
-    return found
+def test_a_part_between_the_places_of_every_grid_is_found_to_the_pixel(tiled):
+    images = planted()
+    for image, match in zip(images, nearest_parts(images, tiled), strict=True):
+        assert match.similarity == 1 and match.path == "3.png"
+        here, there = match.here, match.there
+        assert here.side == there.side == 0.25  # half a tile
+        assert (SIDE * (here.left - there.left), SIDE * (here.top - there.top)) == (5, 1)
+        # The similarity is that of the pixels in the windows.
+        assert concordance(here.cut(image), there.cut(picture(3))) == 1
+        assert match.id in {p.id for p in tiled.index.pictures() if p.path.startswith("3.png#")}
 
 
-@pytest.mark.parametrize("finer", [1, 2])
-def test_it_is_every_pair_of_windows_compared(index, source, finer, monkeypatch):
-    monkeypatch.setattr(local, "ROWS", 60)  # several parts
-    images = np.concatenate([planted(), picture(300)[None]])
-    found = nearest_tiles(images, index, RECIPE, finer)
-    for match, (similarity, path, there, here) in zip(
-        found, slow(images, source, finer), strict=True
-    ):
-        # einsum and a dot product sum 192 numbers in another order, then round once to float32.
-        assert match.similarity == pytest.approx(similarity, abs=1e-7)
-        assert (match.path, match.there, match.here) == (path, there, here)
-    tiles = {p.id: p.path for p in index.pictures()}
-    assert all(tiles[m.id] == m.path + m.there.fragment for m in found)
+def test_batches_and_passes_change_nothing(tiled, monkeypatch):
+    images = np.concatenate([planted(), [picture(n) for n in range(300, 305)]])
+    found = nearest_parts(images, tiled)
+    assert nearest_parts(iter(images), tiled) == found
+    monkeypatch.setattr(local, "PICTURES", 4)
+    monkeypatch.setattr(local, "ROWS", 60)
+    assert nearest_parts(images, tiled) == found
+    assert [nearest_parts([image], tiled)[0] for image in images] == found
 
 
-def test_a_paste_between_the_places_of_the_grid_is_found_by_finer_windows(index):
-    expected = ("3.png", Window(0.25, 0.25, 0.5), Window(0.375, 0.25, 0.5))
-    for match in nearest_tiles(planted(), index, RECIPE, 2):
-        assert match.similarity == pytest.approx(1, abs=1e-3)  # rows are stored in float16
-        assert (match.path, match.there, match.here) == expected
-    coarse = nearest_tiles(planted(), index, RECIPE, 1)
-    assert all(m.similarity < 0.9 for m in coarse)
+def test_what_is_proposed_first_wins_among_equals_in_any_order_of_the_collection(tiled):
+    class Backwards:
+        def count(self):
+            return tiled.pictures.count()
+
+        def items(self):
+            yield from reversed(list(tiled.pictures.items()))
+
+    found = nearest_parts(planted(), Tiled(tiled.index, Backwards(), RECIPE))
+    assert found == nearest_parts(planted(), tiled)
+    assert {m.path for m in found} == {"3.png"}  # 7.png has the same pixels
 
 
-def test_flat_tiles_match_nothing(index):
+def test_training_pictures_are_read_one_at_a_time_and_only_if_proposed(tiled, monkeypatch):
+    class Counted:
+        passes = 0
+
+        def count(self):
+            return tiled.pictures.count()
+
+        def items(self):
+            self.passes += 1
+            yield from tiled.pictures.items()
+
+    read, counted = [], Counted()
+
+    def looked(task, side):
+        read.append(task.data.name)
+        return look(task, side)
+
+    monkeypatch.setattr(local, "look", looked)
+    monkeypatch.setattr(local, "PICTURES", 2)
+    nearest_parts(planted(), Tiled(tiled.index, counted, RECIPE))
+    assert counted.passes == 2 and "9.png" not in read
+    assert max(read.count(name) for name in read) <= 2  # once in each pass
+
+
+def test_flat_pictures_hold_nothing(tiled):
     flat = np.full((2, SIDE, SIDE, 3), 120, np.uint8)
     flat[1, :, :20] = 0  # an edge
-    assert nearest_tiles(flat, index, RECIPE) == [None, None]
-    assert nearest_tiles(flat[:0], index, RECIPE) == []
+    assert nearest_parts(flat, tiled) == [None, None]
+    assert nearest_parts([], tiled) == []
 
 
-def test_local_copies_are_above_the_threshold_and_no_global_copies(index):
+def test_local_copies_are_above_the_threshold(tiled):
     controls = np.stack([picture(n) for n in range(200, 219)])
-    calibration = calibrate_tiles(controls, index, RECIPE, rate=0.05)
-    nearest = [m.similarity for m in nearest_tiles(controls, index, RECIPE)]
+    calibration = calibrate_parts(controls, tiled, rate=0.05)
+    nearest = [m.similarity for m in nearest_parts(controls, tiled)]
     assert calibration.threshold == max(nearest)  # 19 controls at 1 in 20
     images = np.concatenate([planted(), controls[:2]])
-    whole = np.array([True, False, False, False, False, False])
-    found = local_copies(images, whole, index, RECIPE, calibration)
-    assert [isinstance(m, Match) for m in found] == [False, True, True, True, False, False]
-    assert found[1:4] == nearest_tiles(images[1:4], index, RECIPE)
+    found = local_copies(images, tiled, calibration)
+    assert [isinstance(m, Match) for m in found] == [True, True, True, True, False, False]
+    assert found[:4] == nearest_parts(images[:4], tiled)
+    other = Tiled(tiled.index, tiled.pictures, RECIPE, finer=1)
     with pytest.raises(ValueError, match=r"finer 2 and the search is .* finer 1"):
-        local_copies(images, whole, index, RECIPE, calibration, finer=1)
-    with pytest.raises(ValueError, match="one True or False for each"):
-        local_copies(images, whole[:2], index, RECIPE, calibration)
+        local_copies(images, other, calibration)
 
 
-def test_an_index_keeps_its_grid(index, source):
-    out = index.folder
-    assert index.settings.tiles == 3 and len(index.ids) == 90
+def test_pictures_that_are_no_longer_those_of_the_index_are_refused(tiled, source):
+    Image.fromarray(picture(55)).save(source / "3.png")
+    with pytest.raises(BadRecords, match=r"3\.png is not the picture .*its bytes changed"):
+        nearest_parts(planted(), tiled)
+    (source / "3.png").write_bytes(b"no picture")
+    with pytest.raises(BadRecords, match=r"3\.png is not the picture that was indexed"):
+        nearest_parts(planted(), tiled)
+    (source / "3.png").unlink()
+    gone = Tiled(tiled.index, open_collection(str(source)), RECIPE)
+    with pytest.raises(BadRecords, match=r"3\.png is in the index .* not among the training"):
+        nearest_parts(planted(), gone)
+
+
+def test_an_index_keeps_its_grid(tiled, source):
+    out = tiled.index.folder
+    assert tiled.index.settings.tiles == 3 and len(tiled.index.ids) == 90
     before = (out / "complete.json").read_bytes()
     assert build(source, out).unchanged == 90
     with pytest.raises(BadRecords, match="is of 3 x 3 tiles of each picture, and 4 x 4 tiles"):
@@ -151,13 +178,37 @@ def test_an_index_keeps_its_grid(index, source):
     assert (out / "complete.json").read_bytes() == before
 
 
-def test_what_cannot_be_searched_is_refused(index, source, tmp_path):
+def test_what_cannot_be_searched_is_refused(tiled, source, tmp_path):
+    index, training = tiled.index, tiled.pictures
     with pytest.raises(BadRecords, match="their similarities do not compare"):
-        nearest_tiles(planted(), index, Pixels(8))
-    with pytest.raises(ValueError, match="of side 32; frame them"):
-        nearest_tiles(planted()[:, :30], index, RECIPE)
+        nearest_parts(planted(), Tiled(index, training, Structured(Pixels(9))))
+    with pytest.raises(ValueError, match="of side 32; frame pictures"):
+        nearest_parts(planted()[:, :30], tiled)
     with pytest.raises(ValueError, match="finer be at least 1"):
-        nearest_tiles(planted(), index, RECIPE, 0)
+        nearest_parts(planted(), Tiled(index, training, RECIPE, 0))
     build(source, tmp_path / "whole", None)
     with pytest.raises(BadRecords, match="is of whole pictures"):
-        nearest_tiles(planted(), open_index(tmp_path / "whole"), RECIPE)
+        nearest_parts(planted(), Tiled(open_index(tmp_path / "whole"), training, RECIPE))
+
+
+class Memory:
+    """Pictures of the embedded model as PNG files in memory."""
+
+    def __init__(self, found):
+        self.found = found
+
+    def count(self):
+        return len(self.found)
+
+    def items(self):
+        for one in self.found:
+            file = BytesIO()
+            Image.fromarray(one.pixels).save(file, "PNG")
+            yield Item(one.id, file.getvalue(), one.caption)
+
+
+def never(first, count):
+    held = sorted(set(drawings.by_caption()) - set(pictures.concepts()))
+    np.random.default_rng(1).shuffle(held)
+    rows = [drawings.by_caption()[caption][0] for caption in held[first : first + count]]
+    return np.stack([pictures.compose(d, f"never/{d.number}") for d in rows])

@@ -97,17 +97,25 @@ def test_an_index_of_tiles_shows_the_windows_of_a_local_copy(tmp_path, capsys):
     assert main([*arguments, "--tiles", "3"]) == 0
     assert "tiles" in capsys.readouterr().out
     made = [str(tmp_path / "made.png"), str(tmp_path / "flat.png")]
-    assert main(["search", str(out), *made, "--json"]) == 0
+    training = ["--source", str(folder)]
+    assert main(["search", str(out), *made, *training, "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     found, nothing = answer["found"]
     assert answer["tiles"] == 27 and found["path"] == "[2].png"
-    assert found["similarity"] == pytest.approx(1, abs=1e-3)  # rows are stored in float16
-    assert found["there"] == {"left": 0.5, "top": 0, "side": 0.5}
-    assert found["here"] == {"left": 0.375, "top": 0.25, "side": 0.5}
+    assert found["similarity"] == pytest.approx(1, abs=1e-3)  # reduced to 24 pixels a tile
+    here, there = found["here"], found["there"]
+    assert here["side"] == there["side"] == 0.25
+    # A pixel of 32 reduced to 24 for half the side.
+    assert here["left"] - there["left"] == pytest.approx(-0.125, abs=1 / 48)
+    assert here["top"] - there["top"] == pytest.approx(0.25, abs=1 / 48)
     assert nothing == {"image": made[1], "similarity": None}
-    assert main(["search", str(out), *made]) == 0
+    assert main(["search", str(out), *made, *training]) == 0
     shown = capsys.readouterr().out
-    assert "50, 0, 50" in shown and "38, 25, 50" in shown and "[2].png" in shown
+    assert ", 25" in shown and "[2].png" in shown and "none" in shown
+    assert main(["search", str(out), *made]) == 2
+    assert "give them with --source" in capsys.readouterr().err
+    assert main(["search", str(out), *made, "--image-column", "x"]) == 2
+    assert "--image-column is of --source" in capsys.readouterr().err
     assert main(["search", str(out), *made, "--k", "2"]) == 2
     assert "--k is for an index of whole pictures" in capsys.readouterr().err
     assert main(["duplicates", str(out), "--similarity", "0.99"]) == 0

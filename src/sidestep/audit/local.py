@@ -1,32 +1,55 @@
 """Local copies: parts of training pictures that are given back inside other pictures.
 
-Whole pictures that share a quarter of their area are hardly alike. So training pictures are indexed
-tile by tile (`sources.tiles`), and of a generated picture every window of that size is searched
-for. Windows of the queries may lie closer together than tiles: generated pictures are few, and
-what is found between the places of the grid costs nothing in the index.
+An index of tiles proposes which parts of which training pictures a generated picture may hold
+(`proposals`), and their pixels decide: each is laid over the generated picture (`aligning`). The
+threshold is of never-trained pictures that went through both.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sidestep.audit.aligning import Aligned, Cut, align, cut
 from sidestep.audit.index import Index
+from sidestep.audit.proposals import ROWS, Proposal, grid, proposals
 from sidestep.errors import BadRecords
-from sidestep.similarity.base import Images, Recipe, check_images
+from sidestep.similarity.base import Images, check_images
 from sidestep.similarity.calibration import Calibration, calibrate
+from sidestep.similarity.structured import Structured
+from sidestep.sources.base import Collection, Item
+from sidestep.sources.decoders import Task, look
 from sidestep.sources.windows import Window, windows
 
 FINER = 2  # windows of a query in each step of the grid; measured in docs/audit.md, Local copies
-ROWS = 2**14  # windows searched for at once: bounds memory
+PICTURES = 4096  # generated pictures for each reading of the training pictures: bounds memory
+
+
+@dataclass(frozen=True)
+class Tiled:
+    """Training pictures as parts of them are looked for."""
+
+    index: Index  # of tiles: `sidestep index --tiles`
+    pictures: Collection  # that was indexed
+    recipe: Structured  # that the index was made with, see `audit.recipes.recipe_of`
+    finer: int = FINER  # windows per step of the grid, at least 1; time grows with its square
+
+    @property
+    def name(self) -> str:
+        """What similarities of parts compare under: how they are proposed and decided."""
+        return (
+            f"concordance of parts, {self.recipe.name} tiles {grid(self.index)} finer {self.finer}"
+        )
 
 
 class Match(NamedTuple):
-    """The tile of a training picture that is most similar to a window of a generated one."""
+    """The part of a training picture that a part of a generated one is most similar to."""
 
-    similarity: float  # above 0; between windows that have structure
-    id: str  # of the tile in the index
+    similarity: float  # Lin's concordance correlation of their pixels, in -1..1
+    id: str  # of the tile in the index that proposed it
     path: str  # of the training picture in its collection
     there: Window  # in the training picture's centre square
     here: Window  # in the generated picture
@@ -36,134 +59,138 @@ class Match(NamedTuple):
         return self._asdict() | {"there": self.there._asdict(), "here": self.here._asdict()}
 
 
-def nearest_tiles(
-    images: Images, index: Index, recipe: Recipe, finer: int = FINER
-) -> list[Match | None]:
-    """For each picture the most similar pair of a window of it and a tile of the index, exactly.
+def nearest_parts(images: Iterable[NDArray[np.uint8]], tiled: Tiled) -> list[Match | None]:
+    """For each picture the part of it that is most similar to a part of a training picture.
 
-    Of equal pairs the first window counts, and of it the first tile. None where no window has
-    structure or no tile is similar at all.
+    The training pictures are gone through once for every 4,096 pictures; in memory are one of
+    them, about 200 generated ones and 35 kB for each of the 4,096.
 
     Args:
-        images: (N, side, side, 3), uint8 RGB, framed to the side of the index; N may be 0.
-        index: of tiles: `sidestep index --tiles`.
-        recipe: that the index was made with, see `audit.recipes.recipe_of`.
-        finer: windows per step of the grid, at least 1; time grows with its square.
+        images: each (side, side, 3), uint8 RGB, framed to the side of the index.
+        tiled: the training pictures.
+
+    Returns:
+        A match for each picture, None where nothing is proposed or has structure. Of equal ones
+        that which was proposed first.
 
     Raises:
-        BadRecords: the index is of whole pictures or of another recipe.
-        ValueError: pictures are not of the index's side, or finer is below 1.
+        BadRecords: the index is of whole pictures or of another recipe, or a picture that it
+            proposes is no longer what was indexed.
+        ValueError: a picture is not of the index's side, or finer is below 1.
         MissingExtra: FAISS is not installed.
     """
-    here = _windows(index, finer)
-    index.check_recipe(recipe)
-    check_images(images)
-    if images.shape[1:3] != (index.settings.side,) * 2:
-        raise ValueError(
-            f"pictures came with shape {images.shape} and the index is of side "
-            f"{index.settings.side}; frame them with sidestep.sources.pictures.read"
-        )
-    if not len(index.ids):
-        return [None] * len(images)
-    best = [pair for part in _parts(images, here) for pair in _best(part, here, index, recipe)]
-    wanted = {pair[1] for pair in best if pair}
-    paths = {p.id: p.path for p in index.pictures() if p.id in wanted}
-    return [pair and _match(*pair, paths[pair[1]]) for pair in best]
+    windows(grid(tiled.index), tiled.finer)
+    tiled.index.check_recipe(tiled.recipe)
+    source, result = iter(images), list[Match | None]()
+    while part := list(_cut(islice(source, PICTURES), tiled)):
+        result += _aligned(part, tiled)
+    return result
 
 
-def calibrate_tiles(
-    controls: Images, index: Index, recipe: Recipe, rate: float = 0.01, finer: int = FINER
+def calibrate_parts(
+    controls: Iterable[NDArray[np.uint8]], tiled: Tiled, rate: float = 0.01
 ) -> Calibration:
-    """The threshold of local copies from pictures that were never trained on, cut alike.
+    """The threshold of local copies from pictures that were never trained on, searched alike.
 
     Args:
-        controls: (N, side, side, 3), at least 1 / rate - 1 of them.
-        index: of tiles.
-        recipe: that the index was made with.
+        controls: each (side, side, 3), at least 1 / rate - 1 of them.
+        tiled: the training pictures.
         rate: share of never-trained pictures allowed to have a local copy.
-        finer: as in the search that the threshold is for.
 
     Raises:
-        BadRecords, ValueError, MissingExtra: see `nearest_tiles` and `similarity.calibration`.
+        BadRecords, ValueError, MissingExtra: see `nearest_parts` and `similarity.calibration`.
     """
-    found = nearest_tiles(controls, index, recipe, finer)
-    similarities = [match.similarity if match else 0.0 for match in found]
-    fingerprint: str = getattr(recipe, "fingerprint", "")
-    return calibrate(_name(index, finer), similarities, rate, fingerprint=fingerprint)
+    # -1 is the least that a concordance can be.
+    similarities = [match.similarity if match else -1.0 for match in nearest_parts(controls, tiled)]
+    return calibrate(tiled.name, similarities, rate, fingerprint=tiled.recipe.fingerprint)
 
 
 def local_copies(
-    images: Images,
-    copies: NDArray[np.bool_],
-    index: Index,
-    recipe: Recipe,
-    calibration: Calibration,
-    finer: int = FINER,
+    images: Iterable[NDArray[np.uint8]], tiled: Tiled, calibration: Calibration
 ) -> list[Match | None]:
-    """The local copies among pictures that are no copies as a whole: a match for each, or None.
+    """The local copies among pictures: a match for each, or None.
 
     Args:
-        images: (N, side, side, 3).
-        copies: (N,), which of them are copies as whole pictures; those are not searched for.
-        index: of tiles.
-        recipe: that the index was made with.
-        calibration: of `calibrate_tiles` with the same recipe, grid and finer.
-        finer: windows per step of the grid.
+        images: each (side, side, 3); those that are no copies as a whole.
+        tiled: the training pictures.
+        calibration: of `calibrate_parts` with the same index and finer.
 
     Raises:
-        BadRecords, ValueError, MissingExtra: see `nearest_tiles`; ValueError also where copies do
-            not fit the pictures or the calibration is of other windows.
+        BadRecords, ValueError, MissingExtra: see `nearest_parts`; ValueError also where the
+            calibration is of another search.
     """
-    copies, here = np.asarray(copies), _name(index, finer)
-    if copies.shape != (len(images),) or copies.dtype != np.bool_:
+    ours = tiled.name, tiled.recipe.fingerprint
+    if (calibration.recipe, calibration.fingerprint) != ours:
         raise ValueError(
-            f"copies came as {copies.dtype} {copies.shape} for {len(images)} pictures; give one "
-            "True or False for each"
+            f"the calibration is of {calibration.recipe} and the search is {tiled.name}; calibrate "
+            "with the same recipe, grid and finer"
         )
-    fingerprint: str = getattr(recipe, "fingerprint", "")
-    if (calibration.recipe, calibration.fingerprint) != (here, fingerprint):
-        raise ValueError(
-            f"the calibration is of {calibration.recipe} and the search is {here}; calibrate with "
-            "the same recipe, grid and finer"
-        )
-    found = iter(nearest_tiles(images[~copies], index, recipe, finer))
-    every = [None if copy else next(found) for copy in copies]
-    return [m if m and calibration.copies(m.similarity) else None for m in every]
+    found = nearest_parts(images, tiled)
+    return [m if m and calibration.copies(m.similarity) else None for m in found]
 
 
-def _windows(index: Index, finer: int) -> list[Window]:
-    if index.settings.tiles is None:
+Cuts = list[tuple[Proposal, Cut]]  # of a generated picture
+
+
+def _cut(images: Iterator[NDArray[np.uint8]], tiled: Tiled) -> Iterator[Cuts]:
+    """What is proposed for each picture, with the pixels that decide."""
+    size = max(ROWS // len(windows(grid(tiled.index), tiled.finer)), 1)
+    while part := list(islice(images, size)):
+        stack = _stacked(part, tiled.index.settings.side)
+        every = proposals(stack, tiled.index, tiled.recipe, tiled.finer)
+        for image, some in zip(stack, every, strict=True):
+            yield [(one, cut(image, one.here)) for one in some]
+
+
+def _stacked(images: list[NDArray[np.uint8]], side: int) -> Images:
+    for image in images:
+        check_images(image[None])
+        if image.shape != (side, side, 3):
+            raise ValueError(
+                f"a picture came with shape {image.shape} and the index is of side {side}; frame "
+                "pictures with sidestep.sources.pictures.read"
+            )
+    return np.stack(images)
+
+
+def _aligned(cuts: list[Cuts], tiled: Tiled) -> list[Match | None]:
+    """The best of the proposals of each picture, in one pass over the training pictures."""
+    waiting = dict[str, list[tuple[int, int, Proposal, Cut]]]()
+    for picture, proposed in enumerate(cuts):
+        for place, (one, here) in enumerate(proposed):
+            waiting.setdefault(one.path, []).append((picture, place, one, here))
+    # Similarity and place of the best so far: training pictures come in an order of their own.
+    best = dict[int, tuple[float, int, Match]]()
+    for item in tiled.pictures.items() if waiting else ():
+        some = waiting.pop(item.path, [])
+        if not some:
+            continue
+        square = _indexed(item, some[0][2], tiled.index)
+        for picture, place, one, here in some:
+            found = align(here, square, one.there, tiled.recipe.floor)
+            if found is not None:
+                new = found.similarity, -place, _match(one, found)
+                best[picture] = max(best.get(picture, new), new, key=lambda b: b[:2])
+        if not waiting:
+            break
+    if waiting:
         raise BadRecords(
-            f"the index in {index.folder} is of whole pictures; make one with `sidestep index "
-            "--tiles` in another folder"
+            f"{next(iter(waiting))} is in the index in {tiled.index.folder} and not among the "
+            "training pictures; give those that were indexed, or index them again"
         )
-    return windows(index.settings.tiles, finer)
+    return [best[n][2] if n in best else None for n in range(len(cuts))]
 
 
-def _name(index: Index, finer: int) -> str:
-    """What similarities of windows compare under: the recipe and how pictures are cut."""
-    return f"{index.settings.recipe} tiles {index.settings.tiles} finer {finer}"
+def _indexed(item: Item, proposal: Proposal, index: Index) -> NDArray[np.uint8]:
+    """The framed pixels of a training picture, if they are those that were indexed."""
+    seen = look(Task(item.data), index.settings.side)
+    if seen.pixels is None or seen.sha256 != proposal.tile.sha256:
+        raise BadRecords(
+            f"{item.path} is not the picture that was indexed in {index.folder} "
+            f"({seen.reason or 'its bytes changed'}); index the training pictures again"
+        )
+    return seen.pixels
 
 
-def _parts(images: Images, here: list[Window]) -> Iterator[Images]:
-    size = max(ROWS // len(here), 1)
-    for first in range(0, len(images), size):
-        yield images[first : first + size]
-
-
-def _best(
-    images: Images, here: list[Window], index: Index, recipe: Recipe
-) -> list[tuple[float, str, Window] | None]:
-    """Similarity, tile and window of the best pair of each picture."""
-    # A picture at a time: the cut windows take more memory than their features.
-    rows = [recipe.embed(np.stack([w.cut(image) for w in here])) for image in images]
-    found = index.search(np.concatenate(rows), 1)
-    shape = (len(images), len(here))
-    similarity, ids = found.similarity.reshape(shape), found.ids.reshape(shape)
-    pairs = zip(similarity, ids, similarity.argmax(axis=1), strict=True)
-    return [(float(s[at]), str(i[at]), here[at]) if s[at] > 0 else None for s, i, at in pairs]
-
-
-def _match(similarity: float, id_: str, here: Window, path: str) -> Match:
-    there = Window.of(path)
-    return Match(similarity, id_, path.removesuffix(there.fragment), there, here)
+def _match(proposal: Proposal, found: Aligned) -> Match:
+    return Match(found.similarity, proposal.tile.id, proposal.path, found.there, found.here)

@@ -1,7 +1,7 @@
 """Parts of training pictures inside of generated ones: a logo, a face.
 
-The pictures of the audited setting that are no copies as a whole are searched window by window,
-under a threshold of never-trained pictures that were cut alike.
+The pictures of the audited setting that are no copies as a whole are searched for parts, under a
+threshold of never-trained pictures that were searched alike.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,10 +15,9 @@ from sidestep.audit import controls, names
 from sidestep.audit.evidence import Exhibit, Finding, Group, Share, TrainingPicture
 from sidestep.audit.findings import EXHIBITS, asked, groups
 from sidestep.audit.index import Index
-from sidestep.audit.local import Match, calibrate_tiles, local_copies
+from sidestep.audit.local import Match, Tiled, calibrate_parts, local_copies
 from sidestep.runs.records import Record
 from sidestep.similarity.base import Images
-from sidestep.similarity.structured import Structured
 from sidestep.sources.base import Collection
 from sidestep.sources.pictures import framed
 
@@ -35,8 +34,7 @@ class Found(NamedTuple):
 class Search(NamedTuple):
     """What parts are looked for with."""
 
-    tiles: Index  # of the training pictures
-    recipe: Structured
+    training: Tiled
     never_trained: Collection
     known: Index  # of the never-trained pictures, whole
     rate: float
@@ -44,16 +42,12 @@ class Search(NamedTuple):
 
 def find(search: Search, records: Sequence[Record], folder: Path) -> list[Found]:
     """The records whose pictures, in a run folder, are no copies but hold a part of one."""
-    side = search.tiles.settings.side
-    calibration = calibrate_tiles(_never_trained(search), search.tiles, search.recipe, search.rate)
-    found = []
-    for first in range(0, len(records), controls.CHUNK):
-        part = records[first : first + controls.CHUNK]
-        images = np.stack([framed(Image.open(folder / r.image), side) for r in part])
-        copies = np.array([bool(r.copy) for r in part])
-        matches = local_copies(images, copies, search.tiles, search.recipe, calibration)
-        found += [Found(r, m) for r, m in zip(part, matches, strict=True) if m is not None]
-    return found
+    side = search.training.index.settings.side
+    calibration = calibrate_parts(_never_trained(search), search.training, search.rate)
+    whole = [r for r in records if not r.copy]
+    images = (framed(Image.open(folder / r.image), side) for r in whole)
+    matches = local_copies(images, search.training, calibration)
+    return [Found(r, m) for r, m in zip(whole, matches, strict=True) if m is not None]
 
 
 def share(found: Sequence[Found], records: Sequence[Record]) -> Share | None:
@@ -115,5 +109,5 @@ def _never_trained(search: Search) -> Images:
     most = int(np.ceil(CONTROLS / search.rate))
     ok = sorted((p for p in search.known.pictures() if p.status == "ok"), key=lambda p: p.id)
     wanted = {p.path: row for row, p in enumerate(ok[:most])}
-    found = controls.pixels(search.never_trained, wanted, search.tiles.settings.side)
+    found = controls.pixels(search.never_trained, wanted, search.training.index.settings.side)
     return np.stack(list(found.values()))

@@ -20,6 +20,7 @@ from sidestep.audit.engines import Engines
 from sidestep.audit.evidence import Evidence, Finding, Share, TrainingPicture
 from sidestep.audit.findings import asked, findings, results, share
 from sidestep.audit.ground import Ground, Place, for_captions
+from sidestep.audit.local import Tiled
 from sidestep.audit.plan import begun
 from sidestep.audit.prompts import is_cut
 from sidestep.audit.remedy import Remedy
@@ -170,8 +171,8 @@ def _pieces(on: Ground, observed: Sequence[Record]) -> list[parts.Found]:
     """Parts of training pictures in pictures that are no copies, where they are asked for."""
     if on.tiles is None:
         return []
-    recipe = Structured(on.material.recipe)
-    search = parts.Search(on.tiles, recipe, on.never_trained, on.controls, on.request.rate)
+    training = Tiled(on.tiles, on.material.images, Structured(on.material.recipe))
+    search = parts.Search(training, on.never_trained, on.controls, on.request.rate)
     return parts.find(search, observed, on.work / names.OBSERVED)
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sidestep.audit.index import Index
     from sidestep.audit.recall import Level
     from sidestep.similarity.base import Images, Recipe
+    from sidestep.sources.base import Collection
     from sidestep.sources.windows import Window
 
 
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
     type=click.IntRange(1),
     help="Nearest ones to print, of an index of whole pictures.  [default: 3]",
 )
+@click.option(
+    "--source",
+    metavar="SOURCE",
+    help="The training pictures as they were indexed; an index of tiles needs them.",
+)
+@click.option("--image-column", help="Images of SOURCE, where it is a table.  [default: image]")
 @recipe_option(None, help="That of the index, where its name alone does not make it.")
 @engine_options
 @click.option(
@@ -46,6 +53,8 @@ def command(
     folder: Path,
     images: tuple[Path, ...],
     k: int | None,
+    source: str | None,
+    image_column: str | None,
     recipe: dict[str, Any] | None,
     engine: str,
     workers: int | None,
@@ -59,10 +68,13 @@ def command(
     training pictures were. Similarities compare under one recipe only, and what makes a copy
     depends on the pictures: no threshold is applied here.
 
-    In an index of tiles every window of an image is searched for, and the most similar pair of a
-    window and a tile is printed; windows are left, top and side in percent of the picture.
+    An index of tiles proposes which parts of which training pictures an image may hold, and the
+    pixels of --source decide: printed is the part of each image that is most similar to a part of
+    a training picture. Windows are left, top and side in percent of the picture.
     """
     spread = ray_workers(engine, workers)
+    if image_column is not None and source is None:
+        raise click.UsageError("--image-column is of --source; add --source")
     if way is not None and spread is not None:
         raise click.UsageError("--approximate searches in this process; leave out --engine ray")
     if cache is not None and way is None:
@@ -86,10 +98,17 @@ def command(
         if k is not None or way is not None or spread is not None:
             raise click.UsageError(
                 "--k is for an index of whole pictures, as --approximate and --engine ray are; one "
-                "of tiles gives the most similar pair of each image. Leave it out."
+                "of tiles gives the most similar part of each image. Leave it out."
             )
-        _local(index, made, images, np.stack(framed), as_json)
+        if source is None:
+            raise click.UsageError(
+                "in an index of tiles the training pictures themselves decide; give them with "
+                "--source as they were given to `sidestep index`"
+            )
+        _local(index, made, _training(source, image_column), images, np.stack(framed), as_json)
         return
+    if source is not None:
+        raise click.UsageError("--source is for an index of tiles; this one is of whole pictures")
     k = k or 3
     features, levels = made.embed(np.stack(framed)), tuple["Level", ...]()
     if way is not None:
@@ -151,13 +170,27 @@ def _show(levels: "tuple[Level, ...]", way: str) -> None:
     )
 
 
-def _local(
-    index: "Index", recipe: "Recipe", paths: tuple[Path, ...], framed: "Images", as_json: bool
-) -> None:
-    """The most similar pair of each image, from an index of tiles."""
-    from sidestep.audit.local import nearest_tiles
+def _training(source: str, image_column: str | None) -> "Collection":
+    from sidestep.sources.base import Columns
+    from sidestep.sources.collection import open_collection
 
-    found = nearest_tiles(framed, index, recipe)
+    return open_collection(source, Columns(image_column) if image_column else None)
+
+
+def _local(
+    index: "Index",
+    recipe: "Recipe",
+    training: "Collection",
+    paths: tuple[Path, ...],
+    framed: "Images",
+    as_json: bool,
+) -> None:
+    """The part of each image that is most similar to a part of a training picture."""
+    from sidestep.audit.local import Tiled, nearest_parts
+    from sidestep.similarity.structured import Structured
+
+    assert isinstance(recipe, Structured)  # that of every index of tiles
+    found = nearest_parts(framed, Tiled(index, training, recipe))
     if as_json:
         facts = {"recipe": recipe.name, "index": index.hash, "tiles": len(index.ids)}
         rows = [
@@ -167,7 +200,7 @@ def _local(
         print_json(facts | {"found": rows})
         return
     left = print_table(
-        f"Nearest of {len(index.ids)} tiles under {recipe.name}",
+        f"Nearest parts, proposed by {len(index.ids)} tiles under {recipe.name}",
         [
             Column("image", [p.name for p in paths], right=False, wrap=True),
             Column("similarity", [f"{m.similarity:.3f}" if m else "none" for m in found]),

@@ -14,6 +14,7 @@ from sidestep.similarity.pixels import averages
 
 SIDE = 16  # pixels that a picture is averaged to first: grain of single pixels is no structure
 FLOOR = 16.0  # measured in docs/audit.md, Local copies
+VALUES = 2**20  # of pictures averaged at once: bounds memory
 
 
 class Structured:
@@ -54,16 +55,17 @@ def structure(images: Images) -> NDArray[np.float64]:
     """
     check_images(images)
     down, across = averages(images.shape[1], SIDE), averages(images.shape[2], SIDE)
-    result = np.empty(len(images))
-    for number, image in enumerate(images):
-        small = across @ np.tensordot(down, image.astype(np.float64), 1)
+    result, size = np.empty(len(images)), max(VALUES // images[0].size if len(images) else 1, 1)
+    for first in range(0, len(images), size):
+        part = images[first : first + size].astype(np.float64)
+        small = np.einsum("ih,nhwc,jw->nijc", down, part, across, optimize=True)
         # Differences along the two diagonals are of the same four pixels; turned by 45 degrees
         # they have the same eigenvalues.
-        falling = small[1:, 1:] - small[:-1, :-1]
-        rising = small[1:, :-1] - small[:-1, 1:]
-        a, b, c = ((u * v).sum(2).mean() / 2 for u, v in (
+        falling = small[:, 1:, 1:] - small[:, :-1, :-1]
+        rising = small[:, 1:, :-1] - small[:, :-1, 1:]
+        a, b, c = ((u * v).sum(3).mean((1, 2)) / 2 for u, v in (
             (falling, falling), (rising, rising), (falling, rising),
         ))  # fmt: skip
         least = (a + b) / 2 - np.hypot((a - b) / 2, c)
-        result[number] = np.sqrt(max(least, 0.0))
+        result[first : first + size] = np.sqrt(np.maximum(least, 0.0))
     return result
