@@ -16,6 +16,7 @@ from web.bundles import CAPTIONS, changed, evidence, finding, sha, write
 
 from sidestep.audit import canonical
 from sidestep.audit.evidence import Edition, Evidence, Group, Share
+from sidestep.audit.sums import SIGNATURES
 from sidestep.errors import BadRecords
 from sidestep.web import exhibits, figures, pictures
 from sidestep.web.evidence import MAX_ROWS, render, write_evidence_report
@@ -420,3 +421,9 @@ def test_heading_and_commands_say_what_is_on_the_model(bundle):
     assert named.title in re.sub(r"<[^>]+>", "", page[page.index("<h1>") : page.index("</h1>")])
     assert "MODEL stands for the model's folder" in page
     assert "is the LoRA's name without its path" in page
+
+
+def test_what_the_page_has_people_write_into_the_bundle_does_not_break_it(bundle):
+    page = write_evidence_report(bundle).read_text(encoding="utf-8")
+    written = re.findall(r" -out (\S+?)<", page)
+    assert written and set(written) <= set(SIGNATURES)

@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping
 
 NAME = "SHA256SUMS"
-SIGNATURES = tuple(f"{NAME}.{ending}" for ending in ("sig", "asc", "minisig"))
+# Signatures, and what asks for and answers a time stamp (RFC 3161).
+SIGNATURES = tuple(f"{NAME}.{ending}" for ending in ("sig", "asc", "minisig", "tsq", "tsr"))
 WORK = "work"  # the folder of an audit's working state
 MOST = 128 * 2**20  # bytes of a list, about a million files
 LINE = re.compile(rb"([0-9a-f]{64})  (.{1,4096})", re.DOTALL)
