@@ -15,7 +15,10 @@ Vectors = NDArray[np.float32]
 
 
 class Recipe(Protocol):
-    """A way to compare pictures. Similarity is the dot product of two rows; higher = closer."""
+    """A way to compare pictures. Similarity is the dot product of two rows; higher = closer.
+
+    One that rests on weights also has a `fingerprint`, their SHA-256, which an index keeps.
+    """
 
     @property
     def name(self) -> str:
