@@ -13,6 +13,7 @@ from sidestep.audit import embedding
 from sidestep.audit.index import open_index
 from sidestep.cli.main import main
 from sidestep.errors import SidestepWarning
+from sidestep.similarity.calibration import calibrate
 from sidestep.sources.decoders import look
 
 pytest.importorskip("pyarrow")
@@ -194,6 +195,9 @@ def test_hold_out(source, tmp_path, capsys):
     shown = capsys.readouterr()
     assert "held-out" in shown.out and "7 pictures are hard links" in shown.out
     assert "on neither side, because they cannot be read: 1 (no JPEG" in shown.err
+    # The rate that 4 controls allow, as it is typed.
+    assert "needs 99 controls" in shown.err and "allow --rate 0.2;" in shown.err
+    assert calibrate("pixels", np.zeros(4), 0.2).rank == 1
     assert main(arguments) == 2
     assert "has share 0.5, and share 0.1 came" in capsys.readouterr().err
     arguments[3] = str(source / "split")

@@ -1,5 +1,6 @@
 """`sidestep hold-out`: pictures set apart before training."""
 
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,8 @@ def command(
 
 def show(placed: "Placed", out: Path) -> None:
     """The sides as text."""
+    from sidestep.audit.request import Request
+
     split = placed.split
     print_table(
         f"Set apart: {split.reached:.1%} of the readable pictures, {split.settings.share:g} asked",
@@ -103,6 +106,14 @@ def show(placed: "Placed", out: Path) -> None:
     click.echo(f"{placed.links} pictures are hard links to the source, {placed.copies} are copies")
     for reason, number in split.unreadable.items():
         warn(f"on neither side, because they cannot be read: {number} ({reason})")
+    usual = Request().rate
+    if split.held_out < (wanted := round(1 / usual) - 1):
+        least = ceil(1000 / (split.held_out + 1)) / 1000  # rounded up, so that it works as typed
+        warn(
+            f"an audit with its usual --rate of {usual:g} needs {wanted} controls, and so many as "
+            f"are set apart allow --rate {least:g}; before training, a larger --share into another "
+            "folder helps"
+        )
     if split.moved:
         warn(
             f"{split.moved} pictures that {split.settings.earlier[:12]} had set apart are trained "
