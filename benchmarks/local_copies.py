@@ -32,7 +32,7 @@ from sidestep.sources.base import Item
 from sidestep.sources.tiles import Tiles
 
 SIDE = drawings.SIDE
-TRAINING, CONTROLS, NEVER, PLANTED = 400, 200, 200, 60  # pictures; PLANTED of each kind
+TRAINING, CONTROLS, NEVER, PLANTED = 400, 100, 100, 30  # pictures; PLANTED of each kind
 RATE = 0.01
 SEEN = 25  # a part whose strongest channel varies less (standard deviation, levels) is no logo
 # Pixels of the part in the training picture; whether both places are multiples of its half; its
@@ -82,21 +82,26 @@ def never(purpose: int, count: int) -> Images:
     return np.stack([pictures.compose(d, f"never/{d.number}") for d in chosen])
 
 
-def planted(kind: str, trained: Trained, grounds: Images) -> tuple[Images, list[str]]:
+Kind = tuple[int, bool, tuple[float, float], bool]
+
+
+def planted(kind: Kind, trained: Trained, grounds: Images) -> tuple[Images, list[str]]:
     """Pictures with a part of a training picture in each, and whose part it is."""
-    width, grid, (least, most), fade = KINDS[kind]
+    width, grid, (least, most), fade = kind
+    side, count = grounds.shape[1], trained.count()
     chance, images, of = np.random.default_rng(3), grounds.copy(), []
 
     def place(length: int) -> tuple[int, int]:
         step = length // 2 if grid else 1
-        left, top = chance.integers(0, (SIDE - length) // step + 1, 2) * step
+        left, top = chance.integers(0, (side - length) // step + 1, 2) * step
         return int(left), int(top)
 
     for image in images:
         part = np.zeros((1, 1, 3))
         while part.std(axis=(0, 1)).max() < SEEN:
             # Half of them are parts of scenes, which the model memorized.
-            low, high = (0, trained.scenes) if chance.random() < 0.5 else (trained.scenes, TRAINING)
+            scene = chance.random() < 0.5
+            low, high = (0, trained.scenes) if scene else (trained.scenes, count)
             source = trained.found[int(chance.integers(low, high))]
             left, top = place(width)
             part = source.pixels[top : top + width, left : left + width]
@@ -167,7 +172,7 @@ def main() -> None:
     trained, console = Trained(), Console(width=200)
     controls, ordinary = never(0, CONTROLS), never(1, NEVER + PLANTED)
     ordinary, grounds = ordinary[:NEVER], ordinary[NEVER:]
-    plants = {kind: planted(kind, trained, grounds) for kind in KINDS}
+    plants = {name: planted(kind, trained, grounds) for name, kind in KINDS.items()}
     model = load(embedded.folder())
     for kind in THROUGH:
         images, of = plants[kind]
@@ -189,7 +194,6 @@ def main() -> None:
         (SSCD(side=96), 5, 2),
         (SSCD(side=96), 3, 2),
         (Pixels(8), 5, 2),
-        (Pixels(8), 7, 4),
     ):
         with tempfile.TemporaryDirectory() as folder:
             recipe = Structured(bare)

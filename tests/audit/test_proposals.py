@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sidestep.audit import build as building
+from sidestep.audit import embedding
 from sidestep.audit import proposals as proposing
 from sidestep.audit.build import build_index
 from sidestep.audit.index import open_index
@@ -26,7 +26,7 @@ SIDE, RECIPE = 32, Structured(Pixels(8))
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch):
     """Decoding processes have tests of their own."""
-    monkeypatch.setattr(building, "looks", lambda tasks, side, _: (look(t, side) for t in tasks))
+    monkeypatch.setattr(embedding, "looks", lambda tasks, side, _: (look(t, side) for t in tasks))
 
 
 def picture(seed):

@@ -77,8 +77,8 @@ def align(here: Cut, picture: NDArray[np.uint8], tile: Window, floor: float) -> 
     Returns:
         None where no patch of the tile has structure.
     """
-    across = min(TILE, round(tile.side * len(picture)))
-    width = max(min(max(round(PATCH * across), LEAST), across), 2)
+    across = min(TILE, tile.side * len(picture))
+    width = max(min(max(round(PATCH * across), LEAST), int(across)), 2)
     found = list[Aligned]()
     for scale in SCALES:
         there = cut(picture, tile, scale)
