@@ -418,6 +418,8 @@ def test_heading_and_commands_say_what_is_on_the_model(bundle):
     page = write_evidence_report(bundle).read_text(encoding="utf-8")
     named = Evidence.read(bundle).model
     assert named.title == f"{named.name} with the LoRA harbour-style.safetensors"
+    full, half = (msgspec.structs.replace(named, lora=f"mine x {w}") for w in ("1", "0.5"))
+    assert full.title.endswith("LoRA mine") and half.title.endswith("LoRA mine x 0.5")
     assert named.title in re.sub(r"<[^>]+>", "", page[page.index("<h1>") : page.index("</h1>")])
     assert "MODEL stands for the model's folder" in page
     assert "is the LoRA's name without its path" in page

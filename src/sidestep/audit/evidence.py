@@ -78,8 +78,10 @@ class ModelFacts(Part, frozen=True):
 
     @property
     def title(self) -> str:
-        """Its name, with the LoRA on it."""
-        return self.name if self.lora is None else f"{self.name} with the LoRA {self.lora}"
+        """Its name, with the LoRA on it and a weight that is not 1."""
+        if self.lora is None:
+            return self.name
+        return f"{self.name} with the LoRA {self.lora.removesuffix(' x 1')}"
 
 
 class TrainingFacts(Part, frozen=True):
