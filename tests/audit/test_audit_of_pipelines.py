@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 from adapters import tiny_pipelines
-from reference.toy_audit import plain
+from reference.toy_audit import HERE, plain
 
 from sidestep.adapters.pipelined import Pipelined
 from sidestep.audit import demo
@@ -52,7 +52,7 @@ def run(out, how=None, **more):
     )
     return audit(
         out, subject, drawn(), replace(REQUEST, **more), command="sidestep audit sdxl",
-        present=plain, workers=1,
+        present=plain, engines=HERE,
     )  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def test_another_scheduler_is_another_audit(folder):
     model.pipe.scheduler.register_to_config(solver_order=1)
     subject = Subject(model, "sdxl", method("constant"), loading=("--x", "1"))
     with pytest.raises(BadRecords, match=r"asked something else \(sampler\)"):
-        audit(folder, subject, drawn(), REQUEST, command="", present=plain, workers=1)
+        audit(folder, subject, drawn(), REQUEST, command="", present=plain, engines=HERE)
 
 
 def test_a_folder_of_another_family_from_the_command_line(tmp_path, capsys):

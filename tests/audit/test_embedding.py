@@ -216,22 +216,21 @@ def test_killed_on_ray_or_alone_and_finished_by_the_other(source, tmp_path, monk
     build(source, alone)
     whole, marked = state(alone), len(list(alone.glob("shards/*.json")))
     spread = Mortal(monkeypatch, partial(build_on_ray, str(source)), "reference.toy_index")
-    assert [state(out) == whole for out in spread.undisturbed(tmp_path / "ray")] == [True, True]
-    halves = 0
-    for number, share in enumerate((0.6, 0.75, 0.9)):
-        out = tmp_path / str(number)
-        if not spread.finishes(out, share):
-            halves += 0 < len(list(out.glob("shards/*.json"))) < marked
-        if number % 2:
-            build(source, out)
-        else:
-            assert spread.finishes(out)
-        assert state(out) == whole
-    assert halves
-    out = tmp_path / "half"
     single = Mortal(monkeypatch, partial(build, str(source)), "reference.toy_index")
-    list(single.undisturbed(tmp_path / "single"))
-    assert not single.finishes(out, 0.7)
-    assert 0 < len(list(out.glob("shards/*.json"))) < marked
-    assert spread.finishes(out)
-    assert state(out) == whole
+    assert [state(out) == whole for out in spread.undisturbed(tmp_path / "ray")] == [True, True]
+
+    def begun(out):
+        return any(out.glob("shards/*.json"))
+
+    for first, then in ((spread, single), (spread, spread), (single, spread)):
+        out = tmp_path / f"{first is spread}-{then is spread}"
+        first.killed_when(out, begun)
+        assert len(list(out.glob("shards/*.json"))) < marked
+        assert then.finishes(out)
+        assert state(out) == whole
+    # And wherever it happens to be, before the first shard as well.
+    for number in range(2):
+        out = tmp_path / f"anywhere-{number}"
+        spread.finishes(out, spread.moments.uniform(0.3, 0.9))
+        build(source, out)
+        assert state(out) == whole

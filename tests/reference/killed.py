@@ -31,6 +31,16 @@ class Mortal:
         assert process.exitcode in (0, -signal.SIGKILL)
         return process.exitcode == 0
 
+    def killed_when(self, out, reached):
+        """Kill the work as soon as its folder is so far: at the same place however fast it runs."""
+        process = self.context.Process(target=self.work, args=(str(out),))
+        process.start()
+        while not reached(out) and process.is_alive():
+            time.sleep(0.001)
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, "the work was done before it was so far"
+
     def undisturbed(self, folder):
         """Two folders of work that was not killed. Its life is that of the second.
 

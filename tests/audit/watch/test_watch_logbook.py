@@ -24,7 +24,7 @@ def test_a_training_goes_on_in_its_file(tmp_path):
     assert again(2, pipe).step == 2
     kinds = ["settings", "model", "calibration", *["report"] * 3]
     assert [next(iter(row)) for row in lines(file)] == kinds
-    assert lines(file)[1]["model"]["sampler"] == "DPM-Solver++ 2M"
+    assert lines(file)[1]["model"]["sampler"].startswith("DPM-Solver++ 2M, epsilon, ")
     assert lines(file)[2]["nfe"] > 0
 
 
