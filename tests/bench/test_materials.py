@@ -140,9 +140,7 @@ def test_the_header_changes_with_the_data_and_not_with_its_place(tmp_path):
 
 
 def test_a_scenario_without_its_data_is_refused_with_the_next_move(tmp_path):
-    with pytest.raises(
-        BadData, match="`sidestep bench prepare` with the same scenario"
-    ):
+    with pytest.raises(BadData, match="`sidestep bench prepare` with the same scenario"):
         open_scenario(load("s3"))
     with pytest.raises(BadData, match=r"memorized_images holds no prompt"):
         open_scenario(stand_ins.small("s3"), tmp_path)
