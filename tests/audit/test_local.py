@@ -5,6 +5,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 from PIL import Image
+from reference.structured_pictures import draw, picture
 
 from sidestep.audit import build as building
 from sidestep.audit import embedding, local
@@ -31,12 +32,6 @@ def in_this_process(monkeypatch):
     monkeypatch.setattr(embedding, "looks", lambda tasks, side, _: (look(t, side) for t in tasks))
 
 
-def picture(seed):
-    """Blocks of 4 pixels in random colours: structure that averaging leaves."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
-    return coarse.repeat(4, 0).repeat(4, 1)
-
-
 def build(source, out, grid=3):
     collection = open_collection(str(source))
     return building.build_index(
@@ -47,16 +42,7 @@ def build(source, out, grid=3):
 
 @pytest.fixture
 def source(tmp_path):
-    """Ten pictures, one of them there twice, one half flat, one flat."""
-    folder = tmp_path / "source"
-    folder.mkdir()
-    images = [picture(n) for n in range(10)]
-    images[7] = images[3]
-    images[8][:, 8:] = 200
-    images[9][:] = 120
-    for number, image in enumerate(images):
-        Image.fromarray(image).save(folder / f"{number}.png")
-    return folder
+    return draw(tmp_path / "source", 10)
 
 
 @pytest.fixture
@@ -76,13 +62,13 @@ def planted(left=13, top=9):
 def test_a_part_between_the_places_of_every_grid_is_found_to_the_pixel(tiled):
     images = planted()
     for image, match in zip(images, nearest_parts(images, tiled), strict=True):
-        assert match.similarity == 1 and match.path == "3.png"
+        assert match.similarity == 1 and match.path == "03.png"
         here, there = match.here, match.there
         assert here.side == there.side == 0.25  # half a tile
         assert (SIDE * (here.left - there.left), SIDE * (here.top - there.top)) == (5, 1)
         # The similarity is that of the pixels in the windows.
         assert concordance(here.cut(image), there.cut(picture(3))) == 1
-        assert match.id in {p.id for p in tiled.index.pictures() if p.path.startswith("3.png#")}
+        assert match.id in {p.id for p in tiled.index.pictures() if p.path.startswith("03.png#")}
 
 
 def test_batches_and_passes_change_nothing(tiled, monkeypatch):
@@ -105,7 +91,7 @@ def test_what_is_proposed_first_wins_among_equals_in_any_order_of_the_collection
 
     found = nearest_parts(planted(), Tiled(tiled.index, Backwards(), RECIPE))
     assert found == nearest_parts(planted(), tiled)
-    assert {m.path for m in found} == {"3.png"}  # 7.png has the same pixels
+    assert {m.path for m in found} == {"03.png"}  # 07.png has the same pixels
 
 
 def test_training_pictures_are_read_one_at_a_time_and_only_if_proposed(tiled, monkeypatch):
@@ -128,7 +114,7 @@ def test_training_pictures_are_read_one_at_a_time_and_only_if_proposed(tiled, mo
     monkeypatch.setattr(local, "look", looked)
     monkeypatch.setattr(local, "PICTURES", 2)
     nearest_parts(planted(), Tiled(tiled.index, counted, RECIPE))
-    assert counted.passes == 2 and "9.png" not in read
+    assert counted.passes == 2 and "09.png" not in read
     assert max(read.count(name) for name in read) <= 2  # once in each pass
 
 
@@ -154,13 +140,13 @@ def test_local_copies_are_above_the_threshold(tiled):
 
 
 def test_pictures_that_are_no_longer_those_of_the_index_are_refused(tiled, source):
-    Image.fromarray(picture(55)).save(source / "3.png")
+    Image.fromarray(picture(55)).save(source / "03.png")
     with pytest.raises(BadRecords, match=r"3\.png is not the picture .*its bytes changed"):
         nearest_parts(planted(), tiled)
-    (source / "3.png").write_bytes(b"no picture")
+    (source / "03.png").write_bytes(b"no picture")
     with pytest.raises(BadRecords, match=r"3\.png is not the picture that was indexed"):
         nearest_parts(planted(), tiled)
-    (source / "3.png").unlink()
+    (source / "03.png").unlink()
     gone = Tiled(tiled.index, open_collection(str(source)), RECIPE)
     with pytest.raises(BadRecords, match=r"3\.png is in the index .* not among the training"):
         nearest_parts(planted(), gone)

@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 from PIL import Image
+from reference.structured_pictures import draw, picture
 
 from sidestep.audit import embedding
 from sidestep.audit import proposals as proposing
@@ -29,24 +30,9 @@ def in_this_process(monkeypatch):
     monkeypatch.setattr(embedding, "looks", lambda tasks, side, _: (look(t, side) for t in tasks))
 
 
-def picture(seed):
-    """Blocks of 4 pixels in random colours: structure that averaging leaves."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
-    return coarse.repeat(4, 0).repeat(4, 1)
-
-
 @pytest.fixture
 def source(tmp_path):
-    """Twelve pictures, one of them there twice, one half flat, one flat."""
-    folder = tmp_path / "source"
-    folder.mkdir()
-    images = [picture(n) for n in range(12)]
-    images[7] = images[3]
-    images[8][:, 8:] = 200
-    images[9][:] = 120
-    for number, image in enumerate(images):
-        Image.fromarray(image).save(folder / f"{number:02d}.png")
-    return folder
+    return draw(tmp_path / "source", 12)
 
 
 @pytest.fixture
