@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from sidestep.adapters.devices import usable
+from sidestep.adapters.lora import attach
 from sidestep.adapters.quiet import quiet
 from sidestep.errors import BadModel, MissingExtra
 
@@ -63,6 +65,24 @@ def read(
     if unet is not None:
         _check_fit(pipe, unet)
     return pipe
+
+
+def ready(
+    source: Path | str,
+    device: torch.device | str,
+    lora: Path | str | None,
+    lora_scale: float,
+    **settings: Any,
+) -> Any:
+    """The same on a device, with a LoRA on it unless that is None, and without progress bars.
+
+    `settings` are those of `read`. Raises as `devices.usable`, `read` and `lora.attach` do.
+    """
+    place = usable(device)
+    pipe = read(source, **settings)
+    attach(pipe, lora, lora_scale)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe.to(place)
 
 
 def check_installed() -> None:

@@ -4,9 +4,7 @@ from pathlib import Path
 
 import torch
 
-from sidestep.adapters import lora as adapter
-from sidestep.adapters.checkpoints import FAMILY, read
-from sidestep.adapters.devices import usable
+from sidestep.adapters.checkpoints import FAMILY, ready
 from sidestep.adapters.pipelined import CLASSES, Pipelined
 from sidestep.adapters.stable_diffusion import StableDiffusion
 
@@ -31,9 +29,7 @@ def open_model(
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}; it is one of {', '.join(PRECISIONS)}")
-    place = usable(device)
-    pipe = read(source, families=(FAMILY, *CLASSES), dtype=PRECISIONS[precision])
-    adapter.attach(pipe, lora, lora_scale)
-    pipe.set_progress_bar_config(disable=True)
+    known = (FAMILY, *CLASSES)
+    pipe = ready(source, device, lora, lora_scale, families=known, dtype=PRECISIONS[precision])
     kind = StableDiffusion if type(pipe).__name__ == FAMILY else Pipelined
-    return kind(pipe.to(place), resolution)
+    return kind(pipe, resolution)

@@ -22,7 +22,7 @@ from sidestep.adapters.decoder import wide
 from sidestep.adapters.pipeline import guide
 from sidestep.adapters.pipeline.handle import NETWORKS
 from sidestep.adapters.pipeline.layouts import layout_of
-from sidestep.adapters.pixels import pixels
+from sidestep.adapters.pixels import pixels, whole
 from sidestep.errors import BadModel, SidestepWarning
 from sidestep.guidance.base import Rule
 from sidestep.sampling.trace import Trace
@@ -66,7 +66,8 @@ class Pipelined:
             warnings.warn(note, SidestepWarning, stacklevel=2)
         pipe.set_progress_bar_config(disable=True)
         self.pipe = pipe
-        self._side = _side(pipe) if resolution is None else _whole(resolution, pipe)
+        factor = int(pipe.vae_scale_factor)
+        self._side = _side(pipe) if resolution is None else whole(resolution, factor)
 
     @property
     def resolution(self) -> tuple[int, int]:
@@ -193,16 +194,6 @@ def _network(pipe: Any) -> nn.Module:
     """The first network that predicts noise."""
     found: nn.Module = next(n for n in (getattr(pipe, k, None) for k in NETWORKS) if n is not None)
     return found
-
-
-def _whole(resolution: int, pipe: Any) -> int:
-    factor = int(pipe.vae_scale_factor)
-    if resolution < factor or resolution % factor:
-        raise ValueError(
-            f"resolution is {resolution}; this model's pictures have a multiple of {factor} pixels "
-            "on each side"
-        )
-    return resolution
 
 
 def _side(pipe: Any) -> int:

@@ -1,4 +1,4 @@
-"""Pictures as a decoder gives them, as pixels."""
+"""Pictures as a decoder gives them, as pixels, and the sides that they can have."""
 
 from typing import Any
 
@@ -21,3 +21,13 @@ def pixels(images: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
             "damaged: fetch it again"
         )
     return (images * 255).round().astype(np.uint8)
+
+
+def whole(resolution: int, factor: int) -> int:
+    """The resolution, a multiple of what a latent's side is enlarged by; ValueError otherwise."""
+    if resolution < factor or resolution % factor:
+        raise ValueError(
+            f"resolution is {resolution}; this model's pictures have a multiple of {factor} pixels "
+            "on each side"
+        )
+    return resolution

@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sidestep.adapters import lora as adapter
-from sidestep.adapters.checkpoints import read
+from sidestep.adapters.checkpoints import ready
 from sidestep.adapters.conditioned import ConditionedUNet
-from sidestep.adapters.devices import usable
-from sidestep.adapters.pixels import pixels
+from sidestep.adapters.pixels import pixels, whole
 from sidestep.adapters.weights import fingerprint, precision, settings
 from sidestep.errors import BadModel
 from sidestep.mitigations.text import Text
-from sidestep.runs.generate import OURS
+from sidestep.sampling.mitigated import OURS
 from sidestep.sampling.noise import NoiseSchedule
 
 
@@ -36,15 +35,11 @@ def load(
     `unet` is a folder whose UNet takes the place of the pipeline's; `lora` is the .safetensors file
     of a LoRA, or its folder, and `lora_scale` its weight, 1 = as trained; `resolution` is the side
     of the pictures in pixels, by default what the UNet was trained on. Raises BadModel and
-    MissingExtra as `devices.usable`, `checkpoints.read` and `lora.attach` do, ValueError for a
-    resolution the decoder cannot make and for a lora_scale that is not finite or has no LoRA to
-    weigh.
+    MissingExtra as `checkpoints.ready` does, ValueError for a resolution the decoder cannot make
+    and for a lora_scale that is not finite or has no LoRA to weigh.
     """
-    place = usable(device)
-    pipe = read(source, unet)
-    adapter.attach(pipe, lora, lora_scale)
-    pipe.set_progress_bar_config(disable=True)
-    return StableDiffusion(pipe.to(place), resolution)
+    pipe = ready(source, device, lora, lora_scale, unet=unet)
+    return StableDiffusion(pipe, resolution)
 
 
 class StableDiffusion:
@@ -64,12 +59,8 @@ class StableDiffusion:
             )
         self.schedule = NoiseSchedule(pipe.scheduler.alphas_cumprod.double().cpu())
         factor = int(pipe.vae_scale_factor)
-        if resolution is not None and (resolution < factor or resolution % factor):
-            raise ValueError(
-                f"resolution is {resolution}; this model's pictures have a multiple of {factor} "
-                "pixels on each side"
-            )
-        side = resolution // factor if resolution is not None else pipe.unet.config.sample_size
+        own = pipe.unet.config.sample_size
+        side = own if resolution is None else whole(resolution, factor) // factor
         self.latent_shape = (int(pipe.unet.config.in_channels), int(side), int(side))
         self.max_tokens = int(pipe.tokenizer.model_max_length)
 

@@ -25,7 +25,7 @@ from sidestep.guidance.schedules import DEFAULT_SCALE
 from sidestep.mitigations import Mitigation, Start, TextModel, Unfit
 from sidestep.rng import image_seed, noise
 from sidestep.runs.records import Kind
-from sidestep.sampling.mitigated import Mitigated, sample_mitigated
+from sidestep.sampling.mitigated import OURS, Mitigated, sample_mitigated
 from sidestep.sampling.noise import NoiseSchedule
 from sidestep.sampling.probe import probe_and_sample
 from sidestep.sampling.trace import Trace
@@ -74,7 +74,6 @@ class Calling(Protocol):
 
 
 Model = Denoising | Calling
-OURS = "DPM-Solver++ 2M"  # what our own loop samples with
 
 
 def sampler_of(model: Model) -> str:

@@ -14,6 +14,8 @@ from sidestep.sampling.noise import NoiseSchedule
 from sidestep.sampling.solvers import DPMSolver, Hooked, Solver
 from sidestep.sampling.trace import Trace
 
+OURS = "DPM-Solver++ 2M"  # the solver that is taken unless another is given
+
 
 class Mitigated(NamedTuple):
     """Clean latents (B, *S), the trace, and what each mitigation did before the first step.
